@@ -31,10 +31,10 @@ class Prefix(Method):
     By default an MLP computes them in training, and only its output is stored; `decoder` chooses other ways.
 
     Sources: Li & Liang 2021, arXiv 2101.00190, section 4, and section 7.4 for initialisation from the activations of
-    real words; length 10 and width 512 are the defaults of their code. Le et al. 2024, arXiv 2410.02200, compare ways
-    to share tensors between keys and values: `decoder=one` (deep-share), `simple-share` (trained vectors through the
-    layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu et al. 2022, arXiv 2110.07602) for
-    `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`, which scales the prefix by a gate that
+    real words; section 7.3 for `position=infix`; length 10 and width 512 are the defaults of their code. Le et al.
+    2024, arXiv 2410.02200, compare ways to share tensors between keys and values: `decoder=one` (deep-share),
+    `simple-share` (trained vectors through the layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu
+    et al. 2022, arXiv 2110.07602) for `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`, which scales the prefix by a gate that
     depends on the input. Zhang et al. 2023, arXiv 2303.16199, for `gate=zero`, which attends to the prefix separately
     and adds the result, multiplied by a factor for each attention head. The factor starts at 0.
     """
@@ -87,6 +87,12 @@ class Prefix(Method):
         "by +.",
     )
 
+    position: str = added_option(
+        "front",
+        "front: in front of the text; infix: for a decoder that writes, between the source and the text.",
+        choices=("front", "infix"),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "decoder", PAPER_NAMES.get(self.decoder, self.decoder))
@@ -100,6 +106,10 @@ class Prefix(Method):
         if named != ["all"]:
             ordered = "+".join(part for part in PARTS if part in named)
             object.__setattr__(self, "attention", "all" if set(named) == set(PARTS) else ordered)
+        require(
+            self.position == "front" or self.gate == "none",
+            "position=infix has no gate: choose gate=none",
+        )
         require(
             self.init == "random" or self.decoder != "simple-share",
             "decoder=simple-share cannot start from the keys and values of init=words: choose another decoder",
@@ -122,12 +132,13 @@ class Prefix(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """The MLP's width if there is no MLP, and the length if the budget sets it."""
-        return frozenset(
-            name
-            for name, is_unused in (("hidden", not self.decodes), ("length", self.budget > 0))
-            if is_unused
-        )
+        """The MLP's width if there is no MLP, the length if the budget sets it, and positions of an infix."""
+        unused = {
+            "hidden": not self.decodes,
+            "length": self.budget > 0,
+            "positions": self.position == "infix",
+        }
+        return frozenset(name for name, is_unused in unused.items() if is_unused)
 
     def place(self, slots: Slots) -> None:
         if not slots.architecture.attention:
@@ -153,11 +164,24 @@ class Prefix(Method):
                 heads = call.heads * int(getattr(module, "num_key_value_groups", 1))  # of queries
                 # One factor for each of these heads; `attend` multiplies the output of the prefix by it.
                 slots.add(call.module, f"prefix_share_{call.index}", (heads,), call.layer)
+        if self.position == "infix":
+            self._place_infix(slots, {call.module for call in calls})
+            return
         # The decoder of an encoder-decoder has positions of its own, which no prefix shifts.
         if self.positions == "shifted" and not slots.architecture.encoder_decoder:
             from methods.core.positions import shift_positions
 
             shift_positions(slots, length)
+
+    def _place_infix(self, slots: Slots, modules: set[str]) -> None:
+        """Let only tokens behind the source see the prefix; the positions of tokens stay as they are."""
+        architecture = slots.architecture
+        if not architecture.writes or architecture.encoder_decoder:
+            raise Unsupported(
+                "an infix stands between a source and the text that a decoder writes: choose position=front"
+            )
+        for module in modules:
+            slots.set(module, "_slots_sees_prefix", slots.backbone.writing)
 
     def _calls(self, architecture: Architecture) -> tuple[AttentionCall, ...]:
         calls = architecture.attention if self.depth == "all" else architecture.attention[:1]

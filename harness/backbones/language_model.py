@@ -1,5 +1,7 @@
 """A pretrained model that writes text: how improbable it finds a text, and the texts that it writes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,11 +21,34 @@ class LanguageModel(nn.Module):
         self.inner = inner
         # The library fills what a call leaves open from here: a temperature, a penalty of repetition.
         inner.generation_config = GenerationConfig()
+        self._writing: Tensor | None = None
 
     @property
     def encodes(self) -> bool:
         """Whether an encoder reads the source."""
         return bool(self.inner.config.is_encoder_decoder)
+
+    def writing(self, queries: int) -> Tensor:
+        """Return which tokens of a forward pass come before a token of the target, `[rows or 1, queries]`.
+
+        While a text is written, that is the last token of the source, and then each token.
+        """
+        if self._writing is not None:
+            return self._writing
+        last = torch.zeros(1, queries, dtype=torch.bool, device=self.inner.device)
+        last[:, -1] = True
+        return last
+
+    @contextmanager
+    def writing_where(self, target_mask: Tensor) -> Iterator[None]:
+        """Inside the block, `writing` follows from the tokens of the target, 1 in `[rows, tokens]`."""
+        before = (target_mask.roll(-1, dims=1) + target_mask) > 0
+        before[:, -1] = target_mask[:, -1] > 0  # the roll brings the first token there
+        self._writing = before
+        try:
+            yield
+        finally:
+            self._writing = None
 
     def forward(
         self,
@@ -56,9 +81,10 @@ class LanguageModel(nn.Module):
             # The logits of a token are at the position before it.
             first = int(target_mask.argmax(1).min())
             kept = input_ids.shape[1] - first + 1
-            logits = self.inner(
-                input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=kept
-            ).logits[:, :-1]  # [rows, tokens from the first of a target on, vocabulary]
+            with self.writing_where(target_mask):
+                logits = self.inner(
+                    input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=kept
+                ).logits[:, :-1]  # [rows, tokens from the first of a target on, vocabulary]
             target, counts = input_ids[:, first:], target_mask[:, first:]
         losses = F.cross_entropy(
             logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2),

@@ -64,6 +64,11 @@ class Backbone:
         """Whether the model writes text; otherwise, it classifies."""
         return isinstance(self.model, LanguageModel)
 
+    def writing(self, queries: int) -> Tensor:
+        """Return which tokens of a forward pass come before one that is written: see `LanguageModel.writing`."""
+        assert isinstance(self.model, LanguageModel)
+        return self.model.writing(queries)
+
     @contextmanager
     def dropout(self, masks: Masks | None) -> Iterator[None]:
         """Turn hidden dropout on inside the block; without masks it stays off."""

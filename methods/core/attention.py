@@ -85,6 +85,17 @@ def attend(
         # A mask of booleans selects the visible positions; any other mask is added to the scores.
         visible_value = True if attention_mask.dtype == torch.bool else 0.0
         prefix_mask = attention_mask.new_full((*attention_mask.shape[:-1], length), visible_value)
+        # Set by `Prefix` with position=infix: which queries see the prefix, [rows or 1, queries].
+        sees: Callable[[int], Tensor] | None = getattr(module, "_slots_sees_prefix", None)
+        if sees is not None:
+            seen = sees(queries)[:, None, :, None]
+            attention_mask = attention_mask.expand(rows, -1, queries, -1)
+            hidden = (
+                False
+                if attention_mask.dtype == torch.bool
+                else torch.finfo(attention_mask.dtype).min
+            )
+            prefix_mask = prefix_mask.expand(rows, -1, queries, -1).masked_fill(~seen, hidden)
         attention_mask = torch.cat([prefix_mask, attention_mask], dim=-1)
     return _over_jobs(module, query, key, value, attention_mask, **options)
 

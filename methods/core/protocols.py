@@ -38,6 +38,9 @@ class Backbone(Protocol):
     def tokens(self, text: str) -> list[int]:
         """Return the token ids of a text, without special tokens."""
 
+    def writing(self, queries: int) -> torch.Tensor:
+        """Return which tokens of a forward pass of a model that writes come before one that is to be written."""
+
 
 class Streams(Protocol):
     """Random number generators for the tensors of one job."""

@@ -22,6 +22,7 @@ OTHERS = {
     "granularity": ["row", "batch"], "validation": ["centroid"], "copies": ["3"], "concentration": ["0.5"],
     "diversity": ["1"], "decoders": ["per-vertex"], "head": ["false"], "mix": ["product"], "test": ["mean-of-samples"],
     "samples": ["3"], "base": list(BASES), "attention": ["decoder+cross"],
+    "position": ["infix"],
 }  # fmt: skip
 
 

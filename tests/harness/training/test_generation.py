@@ -1,5 +1,7 @@
 """Texts that models write, and how improbable they find texts."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -25,6 +27,8 @@ VARIANTS = [
     ("prefix", {"hidden": "16"}),
     ("prefix", {"decoder": "none", "positions": "kept"}),
     ("prefix", {"gate": "zero"}),
+    ("prefix", {"position": "infix", "hidden": "16"}),
+    ("prefix", {"attention": "decoder+cross", "hidden": "16"}),
     ("prompt", {}),
     ("lora", {}),
     ("adapter", {}),
@@ -61,7 +65,12 @@ def written_step_by_step(model, row):
             if backbone.architecture.encoder_decoder:
                 out = inner(input_ids=source, decoder_input_ids=written)
             else:
-                out = inner(input_ids=torch.cat([source, written], dim=1))
+                ids = torch.cat([source, written], dim=1)
+                marks = torch.zeros_like(ids)
+                marks[:, source.shape[1] :] = 1
+                written_so_far = bool(marks.any())
+                with backbone.model.writing_where(marks) if written_so_far else nullcontext():
+                    out = inner(input_ids=ids)
             token = out.logits[:, -1].argmax(-1, keepdim=True)
             if int(token) == END:
                 break
