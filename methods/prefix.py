@@ -33,10 +33,11 @@ class Prefix(Method):
     Sources: Li & Liang 2021, arXiv 2101.00190, section 4, and section 7.4 for initialisation from the activations of
     real words; section 7.3 for `position=infix`; length 10 and width 512 are the defaults of their code. Le et al.
     2024, arXiv 2410.02200, compare ways to share tensors between keys and values: `decoder=one` (deep-share),
-    `simple-share` (trained vectors through the layer's own frozen projections) and `none` (no-share). P-tuning v2 (Liu
-    et al. 2022, arXiv 2110.07602) for `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`, which scales the prefix by a gate that
-    depends on the input. Zhang et al. 2023, arXiv 2303.16199, for `gate=zero`, which attends to the prefix separately
-    and adds the result, multiplied by a factor for each attention head. The factor starts at 0.
+    `simple-share` (trained vectors through the layer's own frozen projections) and `none` (no-share). P-tuning v2
+    (Liu et al. 2022, arXiv 2110.07602) for `prefix_dropout`. Mao et al. 2022, arXiv 2110.07577, for `gate=input`,
+    which scales the prefix by a gate that depends on the input. Zhang et al. 2023, arXiv 2303.16199, for `gate=zero`,
+    which attends to the prefix separately and adds the result, multiplied by a factor for each attention head. The
+    factor starts at 0.
     """
 
     name: ClassVar[str] = "prefix"
