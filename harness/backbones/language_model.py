@@ -19,7 +19,8 @@ class LanguageModel(nn.Module):
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner = inner
-        # The library fills what a call leaves open from here: a temperature, a penalty of repetition.
+        # If a call does not set an option, such as temperature or repetition penalty, the library takes it
+        # from this object. An empty one replaces the model's own settings.
         inner.generation_config = GenerationConfig()
         self._writing: Tensor | None = None
 
@@ -62,7 +63,8 @@ class LanguageModel(nn.Module):
         Args:
             input_ids: source and target, or for an encoder the source, `[rows, tokens]`.
             attention_mask: 1 for real tokens, `[rows, tokens]`.
-            target_mask: 1 for tokens of the target. By default, the target is all tokens but the first.
+            target_mask: 1 for tokens of the target. By default, a decoder counts all tokens but the first, and
+                an encoder-decoder counts all tokens of `target_ids`.
             target_ids: the target of an encoder-decoder, `[rows, target tokens]`; by default the input
                 without its last token.
         """

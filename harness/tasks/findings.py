@@ -37,9 +37,8 @@ LOOKALIKES: Final = str.maketrans(
     "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7",
     "abekmhopctxyisjabezhikmnoptyx",
 )
-SINGLE: Final = (
-    10  # with more classes than this, it is doubtful if more than half of them have a single row
-)
+# With more classes than this, `doubts` asks whether they are classes if more than half of them have a single row.
+SINGLE: Final = 10
 MOST_NAMED: Final = 8  # classes that one sentence names
 
 
@@ -142,7 +141,10 @@ def alike(labels: Sequence[str]) -> Iterator[str]:
 
 
 def seen(label: str) -> str:
-    """Return what a reader sees of a label: no case, script, spaces, invisible characters, or quotes around it."""
+    """Return a label without what a reader may overlook.
+
+    These are its case, its script, spaces, invisible characters and the quotes around it.
+    """
     text = unicodedata.normalize("NFKC", label).casefold().translate(LOOKALIKES)
     text = text.strip("\"'\u201c\u201d")
     return "".join(

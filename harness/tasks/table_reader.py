@@ -24,7 +24,8 @@ class TableReader:
 
     origin: Source
     fields: tuple[str, ...]  # one or two columns with texts
-    # the label column; for some multilabel tasks a column of 0 and 1 for each class, for texts one of references each
+    # the label column; some multilabel tasks have a column of 0 and 1 for each class, and tasks that write text have
+    # one or more columns of references
     label: tuple[str, ...]
     labels: tuple[str, ...] = ()  # class names; empty for a regression
     multilabel: bool = False

@@ -1,7 +1,8 @@
 """Metrics of texts that are written, against one or more references of each; fractions, not percent.
 
-A text that is not written well fails: an empty text scores 0. Tokens are those of the libraries: BLEU and TER of
-sacrebleu split punctuation and keep case (13a for BLEU), chrF has characters, and ROUGE has lower-case stems.
+An empty text counts like any other text: BLEU, chrF and ROUGE give it 0, and TER gives it 1. The libraries split the
+texts: sacrebleu's BLEU splits off punctuation and keeps case (13a); its TER splits at spaces and ignores case; its
+chrF compares characters; rouge-score compares stems in lower case.
 """
 
 from collections.abc import Sequence
@@ -62,10 +63,10 @@ def _rouge_scorer(kind: str) -> Any:
 
 
 def bleu_of_rows(texts: Texts, references: References) -> list[float]:
-    """Return a score for each text; their mean is BLEU, and their variance that of BLEU over other texts.
+    """Return a score for each text; their mean is BLEU, and the variance of that mean estimates that of BLEU.
 
-    They are the influences of the texts on BLEU (the infinitesimal jackknife; Efron 1982, chapter 6): the
-    derivative of BLEU by the weight of a text, times the number of texts.
+    The score of a text is BLEU plus the influence of the text (the infinitesimal jackknife; Efron 1982,
+    chapter 6): the derivative of BLEU by the weight of the text, times the number of texts.
     """
     import numpy as np
     from sacrebleu.metrics.bleu import BLEU
@@ -79,7 +80,8 @@ def bleu_of_rows(texts: Texts, references: References) -> list[float]:
     grams = np.array([row.totals for row in counted], dtype=float)
     length = np.array([row.sys_len for row in counted], dtype=float)
     reference = np.array([row.ref_len for row in counted], dtype=float)
-    # The derivative of the logarithm of BLEU by the weight of a text; without a match, an order is constant.
+    # The derivative of the logarithm of BLEU by the weight of a text. A length of n-grams without any match is left
+    # out: its smoothed precision is treated as constant.
     known = matches.sum(0) > 0
     slope = (matches / np.where(known, matches.sum(0), 1) - grams / np.maximum(grams.sum(0), 1))[
         :, known

@@ -28,7 +28,7 @@ _SEEN: Final = (
 
 
 class Entry(NamedTuple):
-    """A source, its references, and the test set that it is in (empty: all)."""
+    """A source, its references, and the part of the test split that it belongs to (empty: there are no parts)."""
 
     source: str
     references: Sequence[str]
@@ -42,7 +42,8 @@ class TextReader:
     Attributes:
         dataset: its name.
         config: its configuration; None: the default one.
-        entries: makes entries of the columns of a split; rows with one source may be several entries.
+        entries: makes an entry of each row of a split. Several entries may have the same source;
+            `examples` joins them by source.
     """
 
     dataset: str

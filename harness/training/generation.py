@@ -66,7 +66,11 @@ def _generate(
 
 
 def _config(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
-    """Return how texts are written; of the model's own settings, only the first tokens are kept."""
+    """Return how texts are written.
+
+    From the model's own configuration it takes only the token that starts the decoder, and the token that must
+    come first.
+    """
     own = inner.config
     return GenerationConfig(
         do_sample=False,
@@ -83,7 +87,10 @@ def _config(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
 
 
 def _groups(rows: Sequence[Encoded], recipe: Recipe, limit: int) -> list[list[int]]:
-    """Return the indices of the rows in groups of similar length, whose tokens are at most `limit` in one call."""
+    """Return the indices of the rows in groups of similar length.
+
+    A group has at most `limit` tokens in one call, or a single row.
+    """
     groups: list[list[int]] = []
     for index in sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index)):
         tokens = (len(rows[index]["input_ids"]) + recipe.target_length) * recipe.beams

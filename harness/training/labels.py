@@ -23,7 +23,7 @@ THRESHOLDS: Final = tuple(step / 2 for step in range(-10, 11))
 
 @dataclass(frozen=True)
 class Target(ABC):
-    """What a model learns: the loss of its outputs, and their score; each kind of label has a class.
+    """What a model learns: the loss of its outputs, and their score. Each kind of label has a subclass.
 
     Attributes:
         task: the task.

@@ -20,7 +20,7 @@ Outcome = Literal["moved", "same shift", "not settled", "one draw", "equal"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("moved", "same shift", "not settled", "one draw", "equal")
 
 CHANGES: Final[Mapping[Outcome, str]] = {
-    "same shift": "changed in every draw by the same amount (no variance, no p)",
+    "same shift": "changed in every draw by the same amount (no variance over draws)",
     "not settled": "changed, not settled (absence of significance is not evidence of equality)",
     "one draw": "changed, which a single draw cannot distinguish from noise",
 }
@@ -47,7 +47,9 @@ class CellChange:
     after: float
     effect: float
     ci: tuple[float, float]
-    uniform: bool  # whether all draws differ by the same amount, so that there is no variance
+    uniform: (
+        bool  # whether all draws differ by the same amount, so that there is no variance over draws
+    )
     p_raw: float
     p_adj: float = math.nan
 
@@ -180,21 +182,26 @@ def as_document(diff: LedgerDiff, *, before: str, after: str, command: str = "")
             for n, line in enumerate(lines, start=1)
         ]
     changed = [move for move in diff.cells if move.word != "equal"]
+    tested = sum(not math.isnan(move.p_raw) for move in diff.cells)
     return Document(
         title="Before and after",
         verdict=(headline(diff),),
         facts=tuple(facts),
-        tables=(_table(changed, several),) if changed else (),
+        tables=(_table(changed, tested, several),) if changed else (),
         notes=(),
         appendix=(),
         command=command,
     )
 
 
-def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) -> Table:
-    """Return the changed cells; if there are several backbones or recipes, each has a number."""
+def _table(
+    changed: Sequence[CellChange], tested: int, several: Mapping[str, Sequence[str]]
+) -> Table:
+    """Return the changed cells; if there are several backbones or recipes, each has a number.
+
+    `tested` is the number of all compared cells that have a p.
+    """
     order = sorted(changed, key=lambda move: (OUTCOMES.index(move.word), -abs(move.effect)))
-    tested = sum(not math.isnan(move.p_raw) for move in changed)
     return Table(
         title="Cells that changed",
         head=(
@@ -215,9 +222,10 @@ def _table(changed: Sequence[CellChange], several: Mapping[str, Sequence[str]]) 
         legend=(
             "Intervals and p are about other draws on these test rows; if each draw holds out its own test rows, "
             "they are also about other test rows. The test is a paired t test over draws, adjusted by "
-            f"Benjamini-Hochberg over the {plural(tested, 'cell')} with a p. A cell with a single draw has no p, and "
-            'neither has one found as "same shift", in which all draws differ by the same amount. ↑ ↓ and bold or '
-            "*: p at most .05. changed: number of runs with another score, of the runs that both have."
+            f"Benjamini-Hochberg over the {plural(tested, 'compared cell')} with a p. A cell with a single draw has no "
+            'p. A cell found as "same shift", in which all draws differ by the same amount, has no p either, unless '
+            "each draw holds out its own test rows. ↑ ↓ and bold or *: p at most .05. changed: number of runs with "
+            "another score, of the runs that both have."
         ),
     )
 

@@ -294,7 +294,10 @@ def _more_draws(test: Contrast, claim: Inference) -> str:
         cost = f"; `--draws {target:.0f}` takes about {hours:.2g} more device-hours" * (
             hours >= 0.005
         )
-    return f"{many} draws {goal} (power 80 %; 90 % interval of that number; {test.draws[0]} so far){cost}."
+    likely = "" if many == least else " (90 % interval)"
+    return (
+        f"{many} draws{likely} {goal} with a power of 80 %; there are {test.draws[0]} so far{cost}."
+    )
 
 
 def points(value: float) -> str:

@@ -32,7 +32,8 @@ def _runs(comparison: Comparison, task: str) -> list[Run]:
 
 def _of_task(comparison: Comparison, task: str) -> Table:
     runs = _runs(comparison, task)
-    names = [name for name in runs[0].metrics if " " not in name]  # no rules, no `zeroed`
+    # A name with a space belongs to another model: that of another selection rule, or the `zeroed` one.
+    names = [name for name in runs[0].metrics if " " not in name]
     methods = [m for m in comparison.methods if any(run.method == m for run in runs)]
     rows = []
     for method in methods:
@@ -44,7 +45,7 @@ def _of_task(comparison: Comparison, task: str) -> Table:
         head=("method", *(metric_title(name, ()) for name in names)),
         rows=tuple(rows),
         legend=(
-            "Means over the runs of a method, in points; all references of a text count. "
+            "Means over the runs of a method, in points; each text is compared with all its references. "
             f"{'; '.join(text for name, text in SIGNATURES.items() if name in used)}."
         ),
     )

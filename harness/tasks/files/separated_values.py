@@ -122,14 +122,17 @@ def _are_numbered(start: Sequence[_Row], width: int) -> bool:
 
 def _underlines(cells: Sequence[str]) -> bool:
     """Return whether a row is a line such as `---,---` or `:--|:-:` under the header."""
-    marks = [mark for cell in cells if (mark := cell.strip())]  # none outside a table's outer bars
+    # A line with outer bars has an empty cell at each end, which is skipped.
+    marks = [mark for cell in cells if (mark := cell.strip())]
     return all(map(_RULE.fullmatch, marks)) and any(len(mark) > 1 for mark in marks)
 
 
 def _holds_rows(cells: Sequence[str], delimiter: str, known: Mapping[int, Collection[str]]) -> bool:
-    """Return whether the lines of a quoted cell look like rows: half have the columns of rows.
+    """Return whether the lines of a quoted cell look like rows.
 
-    Commas occur in texts too, so lines with commas must also have values of some column in its place.
+    At least half of the lines have as many columns as a row has there. Texts contain commas too, so if the
+    delimiter is a comma, there must also be a column in which more than half of the lines have one of its
+    known values, or a number in a column of numbers.
 
     Args:
         cells: of a row.

@@ -13,7 +13,7 @@ from harness.training.rows.truncation import Encoded, encode_texts
 
 
 def sources(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
-    """Return the tokens of each source, as a text is written after them.
+    """Return the tokens of each source, up to where the model starts to write; a decoder's end with the separator.
 
     A source that is too long is cut as the backbone's `truncate` says.
     """

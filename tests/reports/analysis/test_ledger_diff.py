@@ -52,7 +52,7 @@ def test_a_shift_of_every_draw_by_the_same_amount_has_no_p(grid):
     found = diff_ledgers(before, [replace(run, score=run.score + 1 / 200) for run in before])
     assert {(move.word, move.moved) for move in found.cells} == {("same shift", False)}
     assert all(move.effect == pytest.approx(0.5) and np.isnan(move.p_adj) for move in found.cells)
-    assert "36 changed in every draw by the same amount (no variance, no p)" in headline(found)
+    assert "36 changed in every draw by the same amount (no variance over draws)" in headline(found)
 
 
 def test_what_is_not_settled_is_not_called_noise(grid):
@@ -73,7 +73,7 @@ def test_what_is_not_settled_is_not_called_noise(grid):
     )
     (table,) = as_document(found, before="a", after="b").tables
     assert [row[-1].text for row in table.rows] == ["not settled", "one draw"]
-    assert "over the 1 cell with a p. A cell with a single draw has no p" in table.legend
+    assert "over the 1 compared cell with a p. A cell with a single draw has no p" in table.legend
 
 
 def test_p_and_interval_of_a_cell_are_of_one_kind(grid):
