@@ -18,6 +18,8 @@ def in_labels_units(model: StoredModel, tensors: Mapping[str, Tensor]) -> dict[s
         UsageError: the last layer has no bias to hold the mean or the threshold.
     """
     head = {name: tensors[name] for name in model.metadata["head"]}
+    if model.writes:  # it has no head
+        return head
     if not model.labels:
         mean, spread = model.metadata["scale"]["mean"], model.metadata["scale"]["spread"]
         weight, bias = (f"{model.metadata['output_layer']}.{part}" for part in ("weight", "bias"))

@@ -28,10 +28,11 @@ def factors(model: StoredModel, tensors: Mapping[str, Tensor]) -> Iterator[Facto
         model: the trained model.
         tensors: its tensors at one point of the simplex.
     """
-    backbone = loading.load(model.backbone, "cpu")
+    backbone = loading.load(model.backbone, "cpu", writes=model.writes)
     for block in backbone.architecture.blocks:
         outputs: dict[str, Tensor] = {}
-        for part, projection in (("key", block.key), ("value", block.value)):
+        cross = zip(("key", "value"), block.cross[1:], strict=False)
+        for part, projection in (("key", block.key), ("value", block.value), *cross):
             assert projection is not None  # or the method had refused the backbone
             path, columns = projection.path, projection.columns
             if columns is None:

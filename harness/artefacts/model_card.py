@@ -3,6 +3,7 @@
 Nothing is fetched from the Hub for a card.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -57,11 +58,13 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         tested = f", as the mean prediction of {samples} sampled models"
     else:
         tested = " at the centroid" if at is not None else ""
-    classes = ", ".join(model.labels) or "a number"
+    answer = f"classes: {', '.join(model.labels) or 'a number'}"
     if model.multilabel:
         # A head in the format of PEFT is shifted, so that its threshold is .5.
         threshold = 0.0 if form == "peft" else model.metadata["scale"].get("threshold", 0.0)
-        classes += f"; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
+        answer += f"; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
+    if model.writes:
+        answer = f"texts of at most {model.recipe.target_length} tokens"
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{model.backbone.line()}{point}. Size {entry.size}, draw {entry.draw}, seed {entry.seed}: "
@@ -69,7 +72,7 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         f"On {entry.n_test} test rows{tested}:\n\n"
         f"{lines}\n\n{missing}"
         f"{basis}One training: other draws of the same size differ, see the report.\n\n"
-        f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; classes: {classes}.\n"
+        f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; {answer}.\n"
         f"{_usage(model, form)}"
     )
 
@@ -77,6 +80,8 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
 def _usage(model: StoredModel, form: str) -> str:
     """Return how other programs load the folder; empty for a format that only this program reads."""
     texts = '{"text": TEXT, "text_pair": SECOND}' if model.texts == 2 else "TEXT"
+    if model.writes:
+        return _writing(model, form)
     if form == "transformers":
         none = ', function_to_apply="none"' if not model.labels else ""
         lines = [
@@ -105,6 +110,34 @@ def _usage(model: StoredModel, form: str) -> str:
     return "\n".join(["", "```python", *lines, "```", ""])
 
 
+def _writing(model: StoredModel, form: str) -> str:
+    """Return how other programs write with the model in a folder."""
+    if form == "safetensors":
+        return ""
+    local = checkpoints.local_folder(model.backbone.name)
+    folder = checkpoints.locate(model.backbone.name, model.backbone.revision)
+    encodes = json.loads((folder / "config.json").read_text("utf-8")).get(
+        "is_encoder_decoder", False
+    )
+    library = "AutoModelForSeq2SeqLM" if encodes else "AutoModelForCausalLM"
+    source = repr(str(local or model.backbone.name)) if form == "peft" else "FOLDER"
+    revision = f", revision={model.backbone.revision!r}" if form == "peft" and not local else ""
+    most = model.recipe.target_length
+    lines = [
+        "import torch",
+        *(["from peft import PeftModel"] if form == "peft" else []),
+        f"from transformers import AutoTokenizer, {library}",
+        "",
+        "tokenizer = AutoTokenizer.from_pretrained(FOLDER)",
+        f'model = {library}.from_pretrained({source}{revision}, dtype="float32")',
+        *(["model = PeftModel.from_pretrained(model, FOLDER)"] if form == "peft" else []),
+        'ids = tokenizer(TEXT)["input_ids"]' + ("" if encodes else " + [tokenizer.eos_token_id]"),
+        f"written = model.generate(input_ids=torch.tensor([ids]), do_sample=False, max_new_tokens={most})",
+        f"tokenizer.decode(written[0{', 1:' if encodes else ', len(ids):'}], skip_special_tokens=True)",
+    ]
+    return "\n".join(["", "```python", *lines, "```", ""])
+
+
 def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
     """Return an interval over the test rows for each score, and why some scores have none.
 
@@ -112,6 +145,8 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
     bootstrap (Efron 1979).
     """
     shown, entry = _task_scores(model), model.entry
+    if model.writes:
+        return {}, "The scores of texts have no interval here; a report has one."
     by_score: dict[str, ScoreInterval] = {}
     # The accuracy of a single test set is enough for an interval; labels are not needed.
     if "accuracy" in shown and not any(name.startswith("accuracy/") for name in shown):

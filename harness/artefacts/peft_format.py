@@ -51,12 +51,15 @@ def files(model: StoredModel, tensors: Tensors) -> dict[str, Any]:
         for name, tensor in in_labels_units(model, tensors).items()
     }
     local = checkpoints.local_folder(model.backbone.name)
+    task_type = "SEQ_CLS"
+    if model.writes:
+        task_type = "SEQ_2_SEQ_LM" if _config(model).is_encoder_decoder else "CAUSAL_LM"
     shared = {
-        "task_type": "SEQ_CLS",
+        "task_type": task_type,
         "inference_mode": True,
         "base_model_name_or_path": str(local or model.backbone.name),
         "revision": None if local else model.backbone.revision,
-        "modules_to_save": sorted({name.split(".")[0] for name in head}),
+        "modules_to_save": sorted({name.split(".")[0] for name in head}) or None,
     }
     weights |= {f"{prefix}{name}": tensor for name, tensor in head.items()}
     return {"adapter_config.json": shared | config, "adapter_model.safetensors": weights}
@@ -67,12 +70,19 @@ def obstacle(model: StoredModel) -> str:
     base = model.base_method
     if not isinstance(base, Prefix | Prompt | Lora | Ia3):
         return f"bench exports prefix, prompt, LoRA and (IA)^3 to PEFT, not {base.name}"
-    if model.backbone.pooling != "model":
+    if model.writes and isinstance(base, Prefix | Prompt) and _config(model).is_encoder_decoder:
+        return "PEFT's prefixes of an encoder-decoder are in its decoder only"
+    if model.backbone.pooling != "model" and not model.writes:
         return f"PEFT reads only the library's own classifiers, and this model pools by {model.backbone.pooling}"
     if isinstance(base, Prefix):
         differing = [
             f"{name}={getattr(base, name)}"
-            for name, value in {"positions": "shifted", "depth": "all", "gate": "none"}.items()
+            for name, value in {
+                "position": "front",
+                "positions": "shifted",
+                "depth": "all",
+                "gate": "none",
+            }.items()
             if getattr(base, name) != value
         ]
         if differing:
@@ -80,9 +90,10 @@ def obstacle(model: StoredModel) -> str:
                 "PEFT's prefixes shift positions, enter every layer and have no gate, "
                 f"and this model was trained with {differing[0]}"
             )
-        if not _takes_cache(model):
+        if not model.writes and not _takes_cache(model):
             return "PEFT passes prefixes as cached keys and values, which this backbone does not accept"
-    if isinstance(base, Prompt) and base.pool != "prompt" and not _takes_cache(model, causal=True):
+    pools_text = isinstance(base, Prompt) and base.pool != "prompt" and not model.writes
+    if pools_text and not _takes_cache(model, causal=True):
         return (
             "PEFT pools the prompt's first token in place of the text's, "
             "and this model was trained with pool=text"
@@ -90,13 +101,17 @@ def obstacle(model: StoredModel) -> str:
     return "PEFT's LoRA has no gate" if isinstance(base, Lora) and base.gate else ""
 
 
-def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
-    """Return whether the library's model accepts cached keys and values, or with `causal` whether it is causal."""
-    config = AutoConfig.from_pretrained(
+def _config(model: StoredModel) -> Any:
+    """Return the configuration of the backbone."""
+    return AutoConfig.from_pretrained(
         checkpoints.locate(model.backbone.name, model.backbone.revision)
     )
+
+
+def _takes_cache(model: StoredModel, *, causal: bool = False) -> bool:
+    """Return whether the library's model accepts cached keys and values, or with `causal` whether it is causal."""
     with torch.device("meta"):  # without weights
-        library_model = AutoModelForSequenceClassification.from_config(config)
+        library_model = AutoModelForSequenceClassification.from_config(_config(model))
     if causal:
         return any(getattr(module, "is_causal", False) for module in library_model.modules())
     return any(

@@ -1,4 +1,4 @@
-"""Trained tensors merged into the backbone's weights: `AutoModelForSequenceClassification` reads the folder.
+"""Trained tensors merged into the backbone's weights, which the library reads as a classifier or a model that writes.
 
 The configuration has the names of the classes, so that a pipeline of transformers answers with them.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
@@ -17,6 +17,7 @@ from harness.artefacts.heads import in_labels_units
 from harness.artefacts.ia3_factors import factors
 from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
+from harness.backbones.loading import library_class
 from methods.bitfit import Bitfit
 from methods.fine_tuning import FineTuning
 from methods.ia3 import Ia3
@@ -30,7 +31,7 @@ def obstacle(model: StoredModel) -> str:
     base = model.base_method
     if not isinstance(base, FineTuning | Bitfit | Lora | Ia3):
         return f"{base.name} cannot be merged into the backbone's weights"
-    if model.backbone.pooling != "model":
+    if model.backbone.pooling != "model" and not model.writes:
         return (
             "transformers reads only the library's own classifiers, and this model pools by "
             f"{model.backbone.pooling}"
@@ -53,9 +54,10 @@ def write(model: StoredModel, tensors: Tensors, folder: Path) -> list[str]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = checkpoints.locate(model.backbone.name, model.backbone.revision)
-    config = AutoConfig.from_pretrained(source, **names(model))
+    config = AutoConfig.from_pretrained(source, **({} if model.writes else names(model)))
     config.pad_token_id = write_tokenizer(model, folder).pad_token_id
-    library_model = AutoModelForSequenceClassification.from_pretrained(
+    library = library_class(config, writes=model.writes)
+    library_model = library.from_pretrained(
         source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
     )
     _merge(library_model, model, tensors)

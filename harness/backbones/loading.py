@@ -157,14 +157,7 @@ def load(spec: BackboneSpec, device: str, *, writes: bool = False) -> Backbone:
     purpose = "a model that writes text" if writes else "a classifier"
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        library: Any = transformers.AutoModelForSequenceClassification
-        if writes:
-            config = transformers.AutoConfig.from_pretrained(folder)
-            library = (
-                transformers.AutoModelForSeq2SeqLM
-                if config.is_encoder_decoder
-                else transformers.AutoModelForCausalLM
-            )
+        library = library_class(transformers.AutoConfig.from_pretrained(folder), writes=writes)
         inner = library.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise Unavailable(
@@ -177,6 +170,17 @@ def load(spec: BackboneSpec, device: str, *, writes: bool = False) -> Backbone:
         raise Unavailable(
             f"cannot use {spec.name} ({type(inner).__name__}) as {purpose} ({reason}); choose another model"
         ) from error
+
+
+def library_class(config: Any, *, writes: bool) -> Any:
+    """Return the class of transformers that loads a model to classify or to write text."""
+    import transformers
+
+    if not writes:
+        return transformers.AutoModelForSequenceClassification
+    if config.is_encoder_decoder:
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForCausalLM
 
 
 def use_deterministic_kernels(*, strict: bool = True) -> None:

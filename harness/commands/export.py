@@ -35,10 +35,6 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         CannotWrite: the folder exists or cannot be made.
     """
     stored = restore.load(db, digest)
-    if stored.writes:
-        raise UsageError(
-            "exports hold classifiers, and this model writes text: `bench predict` writes with it"
-        )
     obstacles: dict[str, Callable[[StoredModel], str]] = {
         "peft": peft_format.obstacle,
         "transformers": transformers_format.obstacle,

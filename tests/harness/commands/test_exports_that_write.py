@@ -1,0 +1,87 @@
+"""Trained models that write text, exported: the code on their card writes what `bench predict` writes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from harness.artefacts import restore
+from harness.commands import predict
+from harness.ledger import Ledger
+
+pytestmark = pytest.mark.slow  # every test trains or loads a model
+
+SOURCES = [
+    "subject : anna | action : buy | object : hat | number : two | place : oslo",
+    "subject : tom | action : not help | object : rosa | time : monday",
+    "subject : leo | action : hide | object : drum | number : one | quality : red",
+]
+METHODS = "fine-tuning,bitfit,lora,ia3,prompt,prefix,simplex,simplex-lora"
+FORMATS = {
+    "transformers": ("fine-tuning", "bitfit", "lora", "ia3", "simplex(base=lora)"),
+    "peft": ("lora", "ia3", "prompt", "prefix", "simplex", "simplex(base=lora)"),
+}
+# A process that knows nothing of this program runs the code of each card.
+READER = """
+import json, re, sys, transformers
+from pathlib import Path
+transformers.logging.set_verbosity_error()
+found = {}
+for folder in json.loads(sys.argv[2]):
+    code = re.search("```python\\n(.*?)```", (Path(folder) / "README.md").read_text(), re.DOTALL)[1]
+    *lines, last = code.strip().splitlines()
+    found[folder] = []
+    for text in json.loads(sys.argv[1]):
+        names = {"FOLDER": folder, "TEXT": text}
+        exec("\\n".join(lines), names)
+        found[folder].append(eval(last, names).strip())
+print(json.dumps(found))
+assert "harness" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(bench, tmp_path_factory):
+    """A ledger with every method that can be exported to write."""
+    folder = tmp_path_factory.mktemp("writers")
+    ended = bench(
+        folder, "run", "--methods", METHODS, "--tasks", "toy-table-to-text", "--model", "tiny-gpt", "--sizes", 50,
+        "--draws", 1, "--steps", 30, "--eval-every", 30, "--test-limit", 20, "--keep", "all", "--db", "r.db", "-j", 1,
+        "--set", "ia3.lr=2e-2", "--set", "bitfit.lr=5e-3", "--target-length", 16,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    with Ledger(str(folder / "r.db")) as ledger:
+        return folder, {re.sub(r"\(lr=.*?\)", "", e.label): e.digest for e in ledger.entries()}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_code_on_the_card_writes_the_same_texts(bench, trained, form):
+    """In a new process that knows nothing of this program, with the library's own search."""
+    folder, digests = trained
+    expected = {}
+    for label in FORMATS[form]:
+        path = folder / f"{form}-{digests[label]}"
+        ended = bench(folder, "export", digests[label], path, "--format", form, "--db", "r.db")
+        assert ended.code == 0, ended.err
+        stored = restore.load(str(folder / "r.db"), digests[label])
+        answers = predict.predict_texts(stored, [(text,) for text in SOURCES])
+        expected[str(path)] = [one["answer"] for one in answers]
+    ended = subprocess.run(
+        [sys.executable, "-c", READER, json.dumps(SOURCES), json.dumps(list(expected))],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert json.loads(ended.stdout.splitlines()[-1]) == expected
+    assert len({text for texts in expected.values() for text in texts}) > len(SOURCES)
+
+
+def test_what_peft_cannot_hold_is_refused(bench, trained):
+    """An export that a format cannot hold names the formats that can."""
+    folder, digests = trained
+    ended = bench(
+        folder, "export", digests["prefix"], "out", "--format", "transformers", "--db", "r.db"
+    )
+    assert ended.code == 2
+    assert "--format peft or --format safetensors" in ended.err
