@@ -108,13 +108,27 @@ def doubts(
     single = sum(count == 1 for count in counts.values())
     if len(counts) > SINGLE and 2 * single > len(counts):
         yield f"{name}: {single} of {len(counts)} classes have a single row: are these classes?"
-    empty_words = [text for row in rows for text in row.texts if text.strip().lower() in NO_VALUE]
+    yield from _odd_texts(name, [text for row in rows for text in row.texts])
+    yield from _repeated(name, rows)
+
+
+def doubts_of_texts(name: str, rows: Sequence[Example]) -> Iterator[str]:
+    """Yield sentences on what may be wrong with sources and references, such as marks for no value."""
+    yield from _odd_texts(name, [text for row in rows for text in (*row.texts, *row.references)])
+    if repeated := len(rows) - len({normalise(row.texts) for row in rows}):
+        yield (
+            f"{name}: {plural(repeated, 'row')} with the source of another row: each is written and scored by "
+            "itself; a row may have several references"
+        )
+
+
+def _odd_texts(name: str, texts: Sequence[str]) -> Iterator[str]:
+    empty_words = [text for text in texts if text.strip().lower() in NO_VALUE]
     if empty_words:
         shown = listed(map(short, dict.fromkeys(empty_words)))
         yield f"{name}: {plural(len(empty_words), 'text')} such as {shown}, which programs write for no text"
-    if damaged := sum("\ufffd" in text for row in rows for text in row.texts):
+    if damaged := sum("\ufffd" in text for text in texts):
         yield f"{name}: {plural(damaged, 'text')} with U+FFFD, which programs write for letters they could not read"
-    yield from _repeated(name, rows)
 
 
 def _repeated(name: str, rows: Sequence[Example]) -> Iterator[str]:

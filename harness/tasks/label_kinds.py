@@ -10,7 +10,7 @@ from harness.tasks.files.cells import as_label, as_number, not_a_label, text_pro
 from harness.tasks.files.file_table import FileTable
 from harness.tasks.files.problems import Problems
 from harness.tasks.findings import NO_VALUE
-from harness.tasks.label_parser import MARKS, NO_LIST, as_list
+from harness.tasks.label_parser import AMOUNT, MARKS, NO_LIST, as_list
 from harness.wording import escaped, plural, short
 from methods.core.suggestions import did_you_mean
 
@@ -18,9 +18,6 @@ NamedKind = Literal["classes", "number", "multilabel", "text"]
 KINDS: Final[tuple[NamedKind, ...]] = get_args(NamedKind)
 MISSING: Final = (*NO_VALUE, "inf", "infinity")  # labels that may be no classes
 MAX_CLASSES: Final = 20  # with more distinct numbers the user must name the kind of label
-_AMOUNT: Final = re.compile(  # a number as people write it
-    r"[$€£¥]?\s?[+\-\u2212]?\d{1,3}([.,' \u00a0\u202f]\d{3})*([.,]\d+)?\s?[%€$£¥]?"
-)
 _EXACT: Final = 2**53  # whole numbers below it are different floats
 _THOUSANDS: Final = r"[+-]?[1-9]\d{{0,2}}({}\d{{3}})+"
 
@@ -101,7 +98,7 @@ def label_kind(
     comma = _decimal_comma(values)
     numbers = {text: as_number(text, decimal_comma=comma) for text in values}
     numbers_or_alike = {
-        text: math.nan if number is None and _AMOUNT.fullmatch(text) else number
+        text: math.nan if number is None and AMOUNT.fullmatch(text) else number
         for text, number in numbers.items()
     }
     if regression is None and labels is None and (doubt := _doubt(numbers_or_alike)):

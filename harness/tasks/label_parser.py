@@ -13,6 +13,7 @@ from typing import Any, Final
 from harness.jobs import Label
 from harness.tasks.files.cells import (
     as_label,
+    as_mapping,
     as_number,
     is_blank,
     not_a_label,
@@ -30,6 +31,7 @@ _ELEMENT: Final = rf"(?:{_QUOTED}|[+-]?\w[\w.+-]*|\[[^\[\]]*\])"
 # Possessive (`*+`), so that a long run of spaces is tried once.
 _LIST: Final = re.compile(rf"\[\s*+(?:{_ELEMENT}(?:\s*+,\s*+{_ELEMENT})*+\s*+,?+)?+\s*+\]")
 _ADJACENT: Final = re.compile(rf"\[\s*+{_QUOTED}(?:\s++{_QUOTED})*+\s*+\]")
+_NUMBERS: Final = re.compile(r"\[\s*+\d++(?:\.\d*+)?+(?:\s++\d++(?:\.\d*+)?+)++\s*+\]")
 MARKS = {
     "0": False,
     "1": True,
@@ -40,6 +42,9 @@ MOST_HINTS: Final = 20
 MOST_COMPARED: Final = 200  # classes beyond which there is no hint
 LONGEST_COMPARED: Final = 60  # characters of a class or a label
 LARGEST: Final = 1e100  # number to learn: squares are summed
+AMOUNT: Final = re.compile(  # a number as people write it
+    r"[$€£¥]?\s?[+\-\u2212]?\d{1,3}([.,' \u00a0\u202f]\d{3})*([.,]\d+)?\s?[%€$£¥]?"
+)
 NO_LIST = (
     'is not a list of classes: write lists such as ["a", "b"], or a column of 0 and 1 for each class and '
     "--label CLASS,CLASS"
@@ -49,13 +54,17 @@ NO_LIST = (
 def as_list(value: object) -> Sequence[object] | None:
     """Return the elements of a cell that holds a list, also one that a program wrote as text; None without a list.
 
-    Programs write `["a", "b"]` (JSON), `['a', 'b']` (Python) or `['a' 'b']` (NumPy).
+    Programs write `["a", "b"]` (JSON), `['a', 'b']` (Python), `['a' 'b']` (NumPy) or `{"choices": ["a", "b"]}`
+    (Label Studio).
     """
     if isinstance(value, list | tuple):
         return value
+    if (mapping := as_mapping(value)) is not None:
+        choices = mapping.get("choices")
+        return choices if isinstance(choices, list) and len(mapping) == 1 else None
     if isinstance(value, str) and value.lstrip().startswith("["):
         text = value.strip()
-        for read in (_adjacent, json.loads, _python_list):
+        for read in (json.loads, _adjacent, _python_list):
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 found = read(text)
                 if found is not None:
@@ -64,11 +73,13 @@ def as_list(value: object) -> Sequence[object] | None:
 
 
 def _adjacent(text: str) -> list[Any] | None:
-    """Return the texts of a list that NumPy writes, without commas; None for another form.
+    """Return the texts or numbers of a list that NumPy writes, without commas; None for another form.
 
     Raises:
         ValueError, SyntaxError: an element is not a literal.
     """
+    if _NUMBERS.fullmatch(text):
+        return [json.loads(number) for number in text[1:-1].split()]
     if not _ADJACENT.fullmatch(text):
         return None
     return [ast.literal_eval(found[0]) for found in re.finditer(_QUOTED, text)]
@@ -123,8 +134,11 @@ class LabelParser:
         """Return whether all label cells of a row are blank; an empty list is blank as references, not as classes."""
         cells = [record.get(name) for name in self.columns]
         if self.text:
+            lists = [as_list(cell) for cell in cells]
             cells = [
-                part for cell in cells for part in (cell if isinstance(cell, list) else [cell])
+                part
+                for cell, parts in zip(cells, lists, strict=True)
+                for part in ([cell] if parts is None else parts)
             ]
         return all(is_blank(as_label(cell)) for cell in cells)
 
@@ -163,7 +177,8 @@ class LabelParser:
         before = problems.count
         for name in self.columns:
             cell = record.get(name)
-            for value in cell if isinstance(cell, list | tuple) else [cell]:
+            references_of_cell = as_list(cell)
+            for value in [cell] if references_of_cell is None else references_of_cell:
                 if value is None or (isinstance(value, str) and is_blank(value)):
                     continue
                 if not isinstance(value, str):
@@ -199,10 +214,12 @@ class LabelParser:
         if not self.classes:
             number = as_number(text, decimal_comma=self.decimal_comma)
             if number is None:
-                if as_number(text, decimal_comma=True) is not None:
-                    hint = ": write numbers with a decimal point, never a comma"
-                elif re.fullmatch(r"[+-]?\d{1,3}([.,' ]\d{3})+", text):
+                if re.fullmatch(r"[+-]?\d{1,3}([.,' \u00a0\u202f]\d{3})+", text):
                     hint = ": write numbers without thousands separators"
+                elif as_number(text, decimal_comma=True) is not None:
+                    hint = ": write numbers with a decimal point, never a comma"
+                elif AMOUNT.fullmatch(text):
+                    hint = ": write a plain number such as 1234.5"
                 elif text.lower() in NO_VALUE:
                     hint = ": leave the cell empty if there is no value"
                 else:

@@ -16,7 +16,7 @@ from harness.tasks import metrics as scoring
 from harness.tasks.base import Task
 from harness.tasks.files.file_table import FileTable
 from harness.tasks.files.problems import Problems
-from harness.tasks.findings import alike, description, doubts, left_out
+from harness.tasks.findings import alike, description, doubts, doubts_of_texts, left_out
 from harness.tasks.label_kinds import NamedKind
 from harness.tasks.sources import Files, Source
 from harness.tasks.table_reader import TableReader
@@ -184,7 +184,11 @@ def _contents(
         problems.add(
             f"{table.name}: every row has the same value of {reader.group!r}: no row is left to train on"
         )
-    found = () if kind.text else doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    found = (
+        doubts_of_texts(table.name, rows)
+        if kind.text
+        else doubts(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    )
     findings = [*left_out(table.name, omitted), *found]
     if kind.regression:
         cells = [row.get(reader.label[0]) for row in table.rows]
@@ -218,7 +222,7 @@ def _kind(
     if train is None or not {*reader.label} <= {*train.columns}:
         return label_kinds.LabelKind()
     if reader.written:
-        kind = label_kinds.label_kind((), "", "text", labels, problems)
+        kind = label_kinds.label_kind((), escaped(str(train.path)), "text", labels, problems)
     elif len(reader.label) > 1:
         kind = label_kinds.marked(train, reader.label, labels, problems)
     else:

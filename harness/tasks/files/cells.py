@@ -1,9 +1,13 @@
 """What a cell of a user's table, or an argument, holds: a text, a label or a number."""
 
 import csv
+import json
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from harness.errors import UsageError
 
@@ -58,9 +62,22 @@ def as_label(value: object) -> str:
     return str(value).strip()
 
 
+def as_mapping(value: object) -> Mapping[str, Any] | None:
+    """Return the object of a cell, also one that a program wrote as JSON text; None without an object."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(value)
+            return found if isinstance(found, dict) else None
+    return None
+
+
 def not_a_label(value: object) -> str:
     """Return what a value is that cannot be a label: a list, an object or bytes; empty if it can be one."""
-    kinds = ((list | tuple, "a list"), (dict, "an object"), (bytes, "a sequence of bytes"))
+    if as_mapping(value) is not None:
+        return "an object"
+    kinds = ((list | tuple, "a list"), (bytes, "a sequence of bytes"))
     return next((name for kind, name in kinds if isinstance(value, kind)), "")
 
 

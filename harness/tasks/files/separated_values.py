@@ -2,8 +2,8 @@
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +15,9 @@ from harness.tasks.files.problems import Problems
 from harness.wording import escaped, plural
 
 _RULE: Final = re.compile(r"[:|]*(-+|=+|_+)[:|]*")  # a cell of a line under the header
+_LOOKED_AT: Final = 20_000  # rows whose values tell a row inside quotes
+MOST_JOINED: Final = 3  # rows with such cells that are always worth a note
+SHARE_JOINED: Final = 0.2  # of all rows, beyond which texts of several lines are normal
 _END: Final = "\x1a"  # Ctrl-Z, which some programs write at the end of a file
 
 
@@ -48,13 +51,9 @@ def read_separated(
     separation = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
     notes = (*decoded.notes, *separation.notes)
     rows = _filled_rows(path, decoded.text, separation, problems)
-    header, start = next(rows, None), list(islice(rows, 2))
+    header = next(rows, None)
     if header is None:
         return FileTable(path, (), notes=notes)
-    rows = chain(start, rows)
-    if start and _are_numbered(start, len(header.cells)):
-        header = header._replace(cells=["", *header.cells])
-        notes += (f"{escaped(path.name)}: the first column has no name: it numbers the rows",)
     names = [cell.strip("\ufeff").strip() for cell in header.cells]
     table = FileTable(path, unique_names(names, path, problems, how), notes=notes, has_header=True)
     if not table.columns:
@@ -71,10 +70,12 @@ def read_separated(
             table.positions.append(row.position)
         else:
             counts = f"{plural(len(row.cells), 'column')}, but the header has {len(table.columns)}"
+            if len(row.cells) == len(table.columns) + 1:
+                counts += " (a delimiter inside a cell without quotes, or row names that R writes)"
             problems.add_row(path, row.position, f": {counts}")
-    known = {n: {str(row[name]).strip() for row in table.rows} - {""} for n, name in kept}
-    joined = [row for row in broken if _holds_rows(row.cells, separation.delimiter, known)]
-    if joined:
+    joined = _holding_rows(broken, separation, decoded.text) if broken else []
+    # If many cells have such lines, texts of several lines are normal in this file.
+    if 0 < len(joined) <= max(MOST_JOINED, SHARE_JOINED * len(table.rows)):
         problems.notes.append(
             f"{escaped(path.name)}: {plural(len(joined), 'row')} with lines inside quotes that look like rows "
             f"({joined[0].position}): if the quotes are part of the text, double them"
@@ -112,14 +113,6 @@ def _filled_rows(
         problems.add(f"{escaped(str(path))}, {row.position}: {error}; {hint}")
 
 
-def _are_numbered(start: Sequence[_Row], width: int) -> bool:
-    """Return whether the first rows begin with their numbers and have a column more than the header, as R writes."""
-    return all(
-        len(row.cells) == width + 1 and row.cells[0] == str(number)
-        for number, row in enumerate(start, 1)
-    )
-
-
 def _underlines(cells: Sequence[str]) -> bool:
     """Return whether a row is a line such as `---,---` or `:--|:-:` under the header."""
     # A line with outer bars has an empty cell at each end, which is skipped.
@@ -127,43 +120,65 @@ def _underlines(cells: Sequence[str]) -> bool:
     return all(map(_RULE.fullmatch, marks)) and any(len(mark) > 1 for mark in marks)
 
 
-def _holds_rows(cells: Sequence[str], delimiter: str, known: Mapping[int, Collection[str]]) -> bool:
+class _Column(NamedTuple):
+    """Values of a column, and whether all of them are numbers."""
+
+    values: set[str]
+    numeric: bool
+
+    def has(self, text: str) -> bool:
+        """Return whether a text is one of the values, or a number in a column of numbers."""
+        return text in self.values or (self.numeric and as_number(text) is not None)
+
+
+def _holding_rows(broken: Sequence[_Row], separation: Separated, text: str) -> list[_Row]:
+    """Return the rows of which a quoted cell has lines that look like rows."""
+    known: list[set[str]] = []
+    for _, cells in islice(separation.rows(text), 1, _LOOKED_AT):
+        known += [set() for _ in range(len(cells) - len(known))]
+        for values, cell in zip(known, cells, strict=False):
+            values.add(cell.strip())
+    columns = [
+        _Column(values - {""}, all(as_number(value) is not None for value in values - {""}))
+        for values in known
+    ]
+    return [row for row in broken if _holds_rows(row.cells, separation.delimiter, columns)]
+
+
+def _holds_rows(cells: Sequence[str], delimiter: str, columns: Sequence[_Column]) -> bool:
     """Return whether the lines of a quoted cell look like rows.
 
-    At least half of the lines have as many columns as a row has there. Texts contain commas too, so if the
-    delimiter is a comma, there must also be a column in which more than half of the lines have one of its
-    known values, or a number in a column of numbers.
+    At least half of the lines that a row would divide have as many columns as the row has there. Texts
+    contain commas and semicolons too, so unless tabs separate the columns, there must also be a column in which
+    more than half of these lines have one of its values.
 
     Args:
         cells: of a row.
         delimiter: what separates columns.
-        known: the values of some columns, by their position.
+        columns: of the table.
     """
     width = len(cells)
     for number, cell in enumerate(cells):
         lines = [line.split(delimiter) for line in re.split(r"\r\n|\r|\n", cell)]
-        if len(lines) < 2 or width < 2:
-            continue
-        # The first line has only the columns from this one on, and the last only those up to it.
+        # The first line has only the columns from this one on, and the last only those up to it. A line of
+        # which only one column would be in the cell says nothing.
         expected = [width - number, *[width] * (len(lines) - 2), number + 1]
-        fits = [len(line) == count for line, count in zip(lines, expected, strict=True)]
-        if 2 * sum(fits) < len(fits):
+        counted = [
+            (line, count)
+            for line, count in zip(lines, expected[: len(lines)], strict=True)
+            if count > 1
+        ]
+        fits = sum(len(line) == count for line, count in counted)
+        if len(lines) < 2 or not fits or 2 * fits < len(counted):
             continue
-        if delimiter != ",":
+        if delimiter == "\t":
             return True
-        for column, values in known.items():
-            if column > number:
-                texts = [line[column - width] for line in lines[:-1] if width - column <= len(line)]
+        for at, column in enumerate(columns[:width]):
+            if at > number:
+                texts = [line[at - width] for line in lines[:-1] if width - at <= len(line)]
             else:
-                texts = [line[column] for line in lines[1:] if column < len(line)]
-            matching = sum(_is_like(text.strip(' "'), values) for text in texts)
+                texts = [line[at] for line in lines[1:] if at < len(line)]
+            matching = sum(column.has(text.strip(' "')) for text in texts)
             if texts and 2 * matching > len(texts):
                 return True
     return False
-
-
-def _is_like(text: str, values: Collection[str]) -> bool:
-    """Return whether a text is one of the values of a column, or a number in a column of numbers."""
-    if text in values:
-        return True
-    return as_number(text) is not None and all(as_number(value) is not None for value in values)

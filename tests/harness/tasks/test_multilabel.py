@@ -63,7 +63,7 @@ def test_every_form_gives_the_same_labels(write, form):
         ("['a' 'b']", ["a", "b"]),
         ('["it\'s"\n "b"]', ["it's", "b"]),
         ("['a' 'b', 'c']", None),
-        ("[1 2]", None),
+        ("[1 2]", [1, 2]),
         ("[f'{1}']", None),
     ],
 )

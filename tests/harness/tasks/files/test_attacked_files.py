@@ -125,12 +125,20 @@ def test_names_have_no_outer_spaces_in_any_format(write):
     assert len(examples(from_options(path, ["text"], ["label"]))) == 2
 
 
-def test_rows_that_r_numbers_are_read(write):
-    """The header of `write.table` lacks the name of the first column."""
-    path = write("d.tsv", '"text"\t"label"\n"1"\t"good"\t"pos"\n"2"\t"bad"\t"neg"\n')
-    task = from_options(path, ["text"], ["label"])
-    assert [row.texts for row in examples(task)] == [("good",), ("bad",)]
-    assert any("it numbers the rows" in one for one in task.findings)
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"text"\t"label"\n"1"\t"good"\t"pos"\n"2"\t"bad"\t"neg"\n',
+        "id,text,label\n1,Smith, John,en\n2,Dupont, Marie,fr\n3,Brown, Ann,en\n",
+        "id,text,label\n1,0,5,p\n2,0,7,n\n3,0,9,p\n",
+        "id,text,label,notes\n1,good,p,ok,\n2,bad,n,ok,\n3,fine,p,no,\n",
+    ],
+    ids=["R", "names", "decimals", "trailing"],
+)
+def test_rows_with_a_column_too_many_are_refused(write, content):
+    """Nobody knows which column is too many; the message names the usual causes."""
+    said = problems(write("d.csv", content), ["text"], ["label"])
+    assert "a delimiter inside a cell without quotes, or row names that R writes" in said
 
 
 def test_a_header_in_another_order_is_refused(write):
@@ -150,3 +158,99 @@ def test_marks_for_no_value_among_numbers_have_a_hint(write):
 def test_seven_bit_chinese_is_still_recognised():
     """The faster pattern finds the pairs of HZ."""
     assert decoding._seven_bit("label,text\n1,~{<:Ky2;PTPW~}\n".encode("ascii")) == "hz"
+
+
+NOTED = "with lines inside quotes that look like rows"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", 'text;label\n"Schöne Ware\nGerne wieder";gut\n"Nie\nwieder";schlecht\nok;gut\n'),
+        ("d.csv", 'label;text\np;"Hello\nthere"\nn;"bye\nnow"\np;ok\n'),
+        ("d.tsv", 'label\ttext\np\t"two\nlines"\nn\tone\n'),
+        ("d.csv", 'text,label\n"Dear Ann,\nyours, Tom",p\n"a, b\nc, d",n\nx,p\n'),
+    ],
+    ids=["semicolons", "text last", "tabs", "commas"],
+)
+def test_texts_of_two_lines_raise_no_alarm(write, name, content):
+    """Spreadsheets write such cells; the advice to double quotes would destroy the file."""
+    task = from_options(write(name, content), ["text"], ["label"])
+    assert not any(NOTED in one for one in task.findings)
+
+
+def test_a_file_full_of_addresses_is_read_at_once_and_without_alarm(write):
+    """Where many cells have lines with numbers, texts of several lines are normal."""
+    rows = "".join(
+        f'"{n} Main Street Springfield, {10_000 + n}\nUSA",{100_000 + 37 * n}\n'
+        for n in range(4_000)
+    )
+    task = from_options(write("d.csv", f"text,label\n{rows}"), ["text"], ["label"], kind="number")
+    assert len(examples(task)) == 4_000
+    assert not any(NOTED in one for one in task.findings)
+
+
+def test_rows_in_a_quote_are_told_by_columns_that_no_task_needs(write):
+    """A column of numbers in front of source and reference shows that a quote swallowed rows."""
+    content = 'id,src,ref\n1,"Hello,Bonjour\n2,How are you,Comment\n3,Thanks",Merci\n4,Bye,Adieu\n5,Yes,Oui\n'
+    task = from_options(write("d.csv", content), ["src"], ["ref"], kind="text")
+    assert any(NOTED in one for one in task.findings)
+
+
+@pytest.mark.parametrize(
+    "cells", [("['a b', 'c']", "['d']"), ('["a b", "c"]', '["d"]')], ids=["Python", "JSON"]
+)
+def test_a_cell_with_a_list_has_several_references(write, cells):
+    """Pandas writes lists of texts so, and `--kind multilabel` reads them so."""
+    first, second = (cell.replace('"', '""') for cell in cells)
+    path = write("d.csv", f'src,refs\nx,"{first}"\ny,"{second}"\nz,[]\n')
+    task = from_options(path, ["src"], ["refs"], kind="text")
+    assert [row.references for row in examples(task)] == [("a b", "c"), ("d",)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (r'["and\/or"]', ["and/or"]),
+        (r'["\ud83d\ude00 joy"]', ["😀 joy"]),
+        ("[0 1 0]", [0, 1, 0]),
+        ("['a' 'b']", ["a", "b"]),
+        ('{"choices":["p","n"]}', ["p", "n"]),
+        ("[sic] fine", None),
+        ("{not json}", None),
+    ],
+)
+def test_lists_are_read_as_their_program_meant_them(cell, expected):
+    """JSON before Python, NumPy's numbers, and the choices of Label Studio."""
+    assert as_list(cell) == expected
+
+
+def test_an_object_in_a_cell_is_no_class(write):
+    """A cell of CSV that holds a JSON object is refused by row, as in JSON."""
+    content = 'text,label\ngood,p\nbad,"{""choices"":[""p"",""n""]}"\nok,n\n'
+    said = problems(write("d.csv", content), ["text"], ["label"], kind="classes")
+    assert "row 2 (line 3), column 'label': an object is not a label" in said
+
+
+def test_odd_sources_and_references_are_findings(write):
+    """Marks for no value, letters that were lost, and sources that occur twice."""
+    path = write("d.csv", "src,ref\nHello,#N/A\nBye,NULL\nSame,caf\ufffd\nSame,other\n")
+    findings = " ".join(from_options(path, ["src"], ["ref"], kind="text").findings)
+    assert "2 texts such as '#N/A', 'NULL', which programs write for no text" in findings
+    assert "1 text with U+FFFD" in findings
+    assert "1 row with the source of another row" in findings
+
+
+@pytest.mark.parametrize(
+    ("label", "hint"),
+    [
+        ("1,234", "without thousands separators"),
+        ("1\u00a0234", "without thousands separators"),
+        ("$5.00", "write a plain number such as 1234.5"),
+        ("50%", "write a plain number such as 1234.5"),
+    ],
+)
+def test_an_amount_among_numbers_has_a_hint_that_keeps_its_value(write, label, hint):
+    """Whoever follows the hint does not write 1.234 for 1,234."""
+    path = write("d.csv", f'text,label\na,1\nb,2\nc,"{label}"\nd,2.5\n')
+    assert hint in problems(path, ["text"], ["label"], kind="number").partition("row 3")[2]
