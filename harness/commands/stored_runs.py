@@ -349,6 +349,7 @@ def _run(
             split: unpack_probabilities(data)
             for split, data in _by_split(blobs, "probabilities").items()
         },
+        writes=bool(setting["task"].get("text")),
         text_scores=_text_scores(blobs),
         temperature=numbers(blobs["temperature"]).item() if "temperature" in blobs else None,
         identities=None if identities is None else numbers(identities),

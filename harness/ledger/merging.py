@@ -90,9 +90,9 @@ def merge(target: Ledger, source: Ledger) -> MergeCounts:
 def _copy_meta(target: Connection, source: Connection) -> None:
     """Copy values, such as the hypothesis, whose key the target does not have.
 
-    A target that has results gets no hypothesis: it would have been declared after them. Every
-    target gets the looks, the findings about data and, where it has none, the marks of the newest data, because
-    these belong to the copied results.
+    A target that has results gets no hypothesis: it would have been declared after them. Every target gets the
+    looks, the findings about data and, where it has none, the name of the data that a run used last, because these
+    belong to the copied results.
     """
     meta, results = table_of(Meta), table_of(Result)
     has_results = target.execute(select(results.c.job).limit(1)).first() is not None

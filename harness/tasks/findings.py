@@ -117,8 +117,8 @@ def doubts_of_texts(name: str, rows: Sequence[Example]) -> Iterator[str]:
     yield from _odd_texts(name, [text for row in rows for text in (*row.texts, *row.references)])
     if repeated := len(rows) - len({normalise(row.texts) for row in rows}):
         yield (
-            f"{name}: {plural(repeated, 'row')} with the source of another row: each is written and scored by "
-            "itself; a row may have several references"
+            f"{name}: {plural(repeated, 'row')} with the source of another row: a text is written and scored for "
+            "each of these rows; to score one text against all their references, put these into one row"
         )
 
 

@@ -139,7 +139,7 @@ class TableReader:
                 problems.add_row(
                     table.path,
                     position,
-                    ": names the columns in another order; join files by column",
+                    ": names the columns in another order: put the columns of joined files into one order",
                 )
                 continue
             if reason == REPEATS:

@@ -299,10 +299,14 @@ class JobRun:
         }
         values, score = metrics.compute_all(task.metrics, test_sets)
         count = sum(map(len, self.draw.tests.values()))
+        row_scores = metrics.row_scores(task.metrics, test_sets) if task.text else {}
         return Outcome(
             digest=self.job.digest,
             status="diverged",
             metrics=values,
+            row_scores={
+                suffix: pack_predictions(rows, True) for suffix, rows in row_scores.items()
+            },
             score=score,
             curve=curve,
             predictions=self._packed([constant] * count),

@@ -292,7 +292,7 @@ class TextTarget(Target):
         """Return the probability of a token of the references: the inverse of the perplexity."""
         return float(torch.exp(-logits[:, 0].double().mean()))
 
-    def constant(self, train: Sequence[Example]) -> Label:  # noqa: ARG002  # none of its texts fits others
+    def constant(self, train: Sequence[Example]) -> Label:  # noqa: ARG002  # a reference of a training row does not fit other rows
         """Return an empty text."""
         return ""
 

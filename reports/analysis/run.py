@@ -104,7 +104,9 @@ class Run:
     full: int | None = None
     # class probabilities (rows, classes) by test split; empty if they are not stored
     probabilities: Mapping[str, Array] = field(default_factory=dict, compare=False)
-    # score (n_test,) of each text that was written, whose mean is the score; None: a class or a number was predicted
+    writes: bool = False  # whether the task is to write text
+    # score (n_test,) of each text that was written, whose mean is the score; None: no text was to be written, or the
+    # metric has no scores of rows (chrF, TER)
     text_scores: Array | None = field(default=None, compare=False)
     # by which its logits are divided to fit the labels of the dev rows best; None: not stored
     temperature: float | None = None

@@ -231,7 +231,7 @@ def _scores(comparison: Comparison, scope: int | None) -> Table:
 
 
 def _majority(comparison: Comparison, cells: Sequence[Cell]) -> Iterator[tuple[TableCell, ...]]:
-    """Yield the row with the scores of the constant prediction, unless no task has one, as texts have none.
+    """Yield the row with the scores of the constant prediction; nothing if all tasks write text.
 
     `cells` are the cells of one method, one for each column.
     """
@@ -249,7 +249,7 @@ def _majority(comparison: Comparison, cells: Sequence[Cell]) -> Iterator[tuple[T
         known = [scores[task] for task in tasks if task in scores]
         return fmean(known) if tasks and len(known) == len(tasks) else None
 
-    if all(run.text_scores is not None for run in comparison.runs if has_score(run)):
+    if all(run.writes for run in comparison.runs):
         return
     single = {run.task for run in comparison.runs if run.classes and not run.multilabel}
     name = "majority class" if single & {*comparison.tasks} else "best constant"

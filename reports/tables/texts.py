@@ -23,11 +23,7 @@ def text_tables(comparison: Comparison) -> list[Table]:
 
 
 def _runs(comparison: Comparison, task: str) -> list[Run]:
-    return [
-        run
-        for run in comparison.runs
-        if run.task == task and has_score(run) and run.text_scores is not None
-    ]
+    return [run for run in comparison.runs if run.task == task and has_score(run) and run.writes]
 
 
 def _of_task(comparison: Comparison, task: str) -> Table:

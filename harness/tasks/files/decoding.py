@@ -17,10 +17,12 @@ _LATIN: Final = (
     "cp1254",
     "cp1257",
     "iso8859-2",
-)  # the first of those that fit equally
+)  # in order of preference: of encodings that fit equally well, the first is used
 _LATIN_SHARE: Final = 0.4  # of bytes beyond ASCII, which texts in Latin letters do not reach
 _LETTER: Final = r"[^\W\d_]"
-_UTF16_SHARE: Final = 0.2  # of NUL bytes; a file with fewer has NULs for another reason
+_UTF16_SHARE: Final = (
+    0.2  # of NUL bytes beyond which a file is UTF-16 even if it does not look like a table
+)
 _MARKS: Final = (  # the longer mark first: that of UTF-32 begins like that of UTF-16
     (b"\xff\xfe\0\0", "utf-32"),
     (b"\0\0\xfe\xff", "utf-32"),
@@ -57,14 +59,15 @@ def decode(
 ) -> Decoded:
     """Return the text of a file, without a byte order mark.
 
-    UTF-8 and UTF-16 are recognised with or without a byte order mark, and UTF-32 with one; for other
-    bytes, charset-normalizer finds the encoding in which they look most like a language.
+    UTF-8 and UTF-16 are recognised with or without a byte order mark, and UTF-32 with one. Seven-bit encodings
+    are recognised by their marks, and bytes that are mostly UTF-8 are refused as damaged. For other bytes, the
+    encoding is guessed: see `_encoding_of`.
 
     Args:
         path: the file, for messages.
         content: its bytes.
         encoding: the encoding that the user names; None: recognise it.
-        guess: whether bytes that no mark and no rule tells apart may be guessed.
+        guess: whether the encoding may be guessed if no mark and no rule shows it.
 
     Raises:
         UsageError: there is no such encoding, the bytes do not have it, or they are not those of a text.
@@ -134,12 +137,12 @@ def _telling_word(content: bytes, text: str, found: str) -> str:
 
 
 def format_problem(content: bytes) -> str:
-    """Return what bytes are that are no text, and what to do; empty: they may be a text."""
+    """Return which format bytes have if it is not text, and what the user can do; empty if they may be a text."""
     return next((problem for start, problem in _FORMATS if content.startswith(start)), "")
 
 
 def _doubted(name: str, content: bytes, text: str, encoding: str) -> Iterator[str]:
-    """Yield a sentence if most bytes beyond ASCII are those of UTF-8, and are read as another encoding."""
+    """Yield a sentence if the named encoding gives control characters, or if the bytes look like UTF-8 instead."""
     if re.search("[\x80-\x9f]", text):
         yield f"{name} is read as {encoding}, which gives control characters: cp1252 may be meant"
     elif not content.isascii() and _is_damaged_utf8(content):
@@ -206,7 +209,7 @@ def _oddities(text: str) -> int:
 
 
 def _is_odd(before: str, one: str, after: str) -> bool:
-    """Return whether a character is none that stands between these two in a text."""
+    """Return whether a character is unlikely between these two neighbours in a text."""
     if before.isalpha() and after.isalpha():
         # A modifier letter, such as a lone caron, is no part of a word.
         return category(one) not in ("Lu", "Ll", "Lo") or (before.islower() and one.isupper())

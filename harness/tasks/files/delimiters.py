@@ -67,7 +67,8 @@ def separated(
 ) -> Separated:
     """Return how the columns of a table are separated.
 
-    A first line such as `sep=;`, which Excel writes, names the delimiter. Otherwise it is the one that
+    Unless the user names the delimiter, a first line such as `sep=;`, which programs write for Excel, names it.
+    Otherwise it is the one that
     gives the header most of the needed columns; if none gives any, the first that makes a table. Of equal
     ones, it is the usual one of the suffix.
 
@@ -119,7 +120,7 @@ def _recognised(text: str, usual: str, needed: Collection[str]) -> str:
 
 
 def _start(text: str, how: Separated) -> list[list[str]]:
-    """Return the first rows without blank lines; those before the first that cannot be read."""
+    """Return the first rows, without blank lines, up to a row that cannot be read."""
     rows: list[list[str]] = []
     with suppress(csv.Error):
         for _, cells in islice(how.rows(text), _LOOKED_AT):
@@ -132,7 +133,7 @@ def _has_quotes_after_spaces(text: str, how: Separated) -> bool:
     """Return whether cells such as ` "a, b"` are quoted cells after a space."""
     if not re.search(re.escape(how.delimiter) + ' +"', text):
         return False
-    with suppress(csv.Error):  # a quote inside a cell that does not begin with one
+    with suppress(csv.Error):  # a quoted cell has text after its closing quote, or none
         if not any(re.match(' +"', cell) for _, row in how.rows(text) for cell in row):
             return False
     try:

@@ -40,7 +40,11 @@ def read_parquet(path: Path, content: bytes, problems: Problems, how: Reading) -
 
 
 def _plain_rows(table: Any) -> list[dict[str, Any]]:
-    """Return the rows of a table of pyarrow: numbers of single precision as they are written, late dates as texts."""
+    """Return the rows of a table of pyarrow.
+
+    Numbers of single precision have the digits that they have there. In a column with a date beyond the year 9999,
+    the stored integers are texts.
+    """
     import pyarrow
 
     columns: dict[str, list[Any]] = {}
@@ -57,7 +61,7 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
             columns[name] = as_written(column.to_pylist())
         else:
             columns[name] = column.to_pylist()
-    if not columns:  # none is needed of those that there are
+    if not columns:  # none of the file's columns is needed
         return [{} for _ in range(table.num_rows)]
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 

@@ -15,8 +15,8 @@ from harness.tasks.files.problems import Problems
 from harness.wording import escaped, plural
 
 _RULE: Final = re.compile(r"[:|]*(-+|=+|_+)[:|]*")  # a cell of a line under the header
-_LOOKED_AT: Final = 20_000  # rows whose values tell a row inside quotes
-MOST_JOINED: Final = 3  # rows with such cells that are always worth a note
+_LOOKED_AT: Final = 20_000  # rows whose values show whether a line inside quotes is a row
+MOST_JOINED: Final = 3  # such rows for which there is always a note
 SHARE_JOINED: Final = 0.2  # of all rows, beyond which texts of several lines are normal
 _END: Final = "\x1a"  # Ctrl-Z, which some programs write at the end of a file
 
@@ -148,9 +148,10 @@ def _holding_rows(broken: Sequence[_Row], separation: Separated, text: str) -> l
 def _holds_rows(cells: Sequence[str], delimiter: str, columns: Sequence[_Column]) -> bool:
     """Return whether the lines of a quoted cell look like rows.
 
-    At least half of the lines that a row would divide have as many columns as the row has there. Texts
-    contain commas and semicolons too, so unless tabs separate the columns, there must also be a column in which
-    more than half of these lines have one of its values.
+    Of the lines that would hold two or more columns of a row, at least half have exactly the number of columns
+    expected there. Texts contain commas and semicolons too, so unless tabs separate the columns, there must also
+    be a column such that, of the lines that reach it, more than half have one of its values there (or a number,
+    if all its values are numbers).
 
     Args:
         cells: of a row.

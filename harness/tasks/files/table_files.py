@@ -1,6 +1,6 @@
 """Read tables from CSV, TSV, JSON and Parquet files, by suffix.
 
-Cells are not converted, and every row knows its position in the file, for messages.
+Cells of text files are not converted, and every row knows its position in the file, for messages.
 """
 
 import hashlib

@@ -144,7 +144,10 @@ def test_rows_with_a_column_too_many_are_refused(write, content):
 def test_a_header_in_another_order_is_refused(write):
     """Joined files with other columns would swap texts and labels."""
     said = problems(write("d.csv", "text,label\na,x\nb,y\nlabel,text\nx,c\n"), ["text"], ["label"])
-    assert "row 3 (line 4): names the columns in another order; join files by column" in said
+    assert (
+        "row 3 (line 4): names the columns in another order: put the columns of joined files into one order"
+        in said
+    )
 
 
 def test_marks_for_no_value_among_numbers_have_a_hint(write):
