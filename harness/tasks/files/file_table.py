@@ -78,7 +78,7 @@ class FileTable:
         return set(missing)
 
     def repeats_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
-        """Return whether a row repeats the header: these columns have their names or are blank, and not all are blank."""
+        """Return whether a row repeats the header: these columns have their names or are blank, but not all blank."""
         values = {name: row.get(name) for name in names}
         cells = {
             name: "" if cell is None else str(cell).strip("\ufeff ")
