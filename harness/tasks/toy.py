@@ -249,10 +249,10 @@ def table_to_text(dice: g.Dice) -> Example:
     """Generate the facts of an event as a table, and the sentences that tell it, in a random order."""
     while True:
         what = g.event(dice, person=25, town=70, day=70)._replace(negative=dice.chance(15))
-        told = [text for text in g.tellings(what) if not g.reserved(text)]
-        if told:
+        tellings = [text for text in g.tellings(what) if not g.reserved(text)]
+        if tellings:
             table = " | ".join(f"{name} : {value}" for name, value in g.facts(what).items())
-            return Example((table,), tuple(dice.shuffled(told)))
+            return Example((table,), tuple(dice.shuffled(tellings)))
 
 
 @cache

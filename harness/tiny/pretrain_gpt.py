@@ -56,11 +56,11 @@ def _facts(dice: g.Dice) -> str:
     listed = dice.shuffled(list(g.facts(what).values()))
     kind = dice.below(3)
     if kind == 0:
-        told = [text for text in g.tellings(what) if g.reserved(text)]
-        follows = dice.pick(told) if told else ""
+        tellings = [text for text in g.tellings(what) if g.reserved(text)]
+        follows = dice.pick(tellings) if tellings else ""
     elif kind == 1 and not what.person and not what.negative:
-        asked = [part for part in ("town", "day") if getattr(what, part)] + ["subject", "count"]
-        follows = g.question(what, dice.pick(asked), dice.below(2))
+        parts = [part for part in ("town", "day") if getattr(what, part)] + ["subject", "count"]
+        follows = g.question(what, dice.pick(parts), dice.below(2))
         follows = follows if g.reserved(follows) else ""
     else:
         follows = " , ".join(dice.shuffled(listed))
