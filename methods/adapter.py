@@ -49,7 +49,7 @@ class Adapter(Method):
         False, "Scale each bottleneck's output by a gate that depends on the input."
     )
 
-    default_lr: ClassVar[float] = 5e-4  # as for all small trained parts
+    default_lr: ClassVar[float] = 5e-4  # the rate of prefixes with an MLP, of LoRA and of adapters
 
     @property
     def unused(self) -> frozenset[str]:

@@ -41,7 +41,7 @@ class Lora(Method):
 
     rank: int = option(8, "Rank of the update.", least=1)
     alpha: float = option(
-        16.0, "The update is scaled by alpha / rank, so its size does not depend on the rank."
+        16.0, "The update is scaled by alpha / rank, or with rslora by alpha / sqrt(rank)."
     )
     targets: str = option(
         QUERY_VALUE,
@@ -61,7 +61,7 @@ class Lora(Method):
             ) from None
         require(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
 
-    default_lr: ClassVar[float] = 5e-4  # as for all small trained parts
+    default_lr: ClassVar[float] = 5e-4  # the rate of prefixes with an MLP, of LoRA and of adapters
 
     @property
     def scale(self) -> float:

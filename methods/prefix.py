@@ -56,7 +56,8 @@ class Prefix(Method):
     )
     positions: str = option(
         "shifted",
-        "shifted: the text's positions start after the prefix, as in PEFT; kept: they start at 0.",
+        "shifted: the text's positions start after the prefix, as in PEFT; kept: they start at 0. An encoder-decoder "
+        "always keeps its positions.",
         choices=("shifted", "kept"),
     )
     budget: float = added_option(
@@ -168,7 +169,7 @@ class Prefix(Method):
         if self.position == "infix":
             self._place_infix(slots, {call.module for call in calls})
             return
-        # The decoder of an encoder-decoder has positions of its own, which no prefix shifts.
+        # In an encoder-decoder, the positions of the encoder and of the decoder stay as they are.
         if self.positions == "shifted" and not slots.architecture.encoder_decoder:
             from methods.core.positions import shift_positions
 
@@ -185,14 +186,14 @@ class Prefix(Method):
             slots.set(module, "_slots_sees_prefix", slots.backbone.writing)
 
     def _calls(self, architecture: Architecture) -> tuple[AttentionCall, ...]:
-        calls = architecture.attention if self.depth == "all" else architecture.attention[:1]
-        if self.attention == "all":
-            return calls
-        if not architecture.encoder_decoder:
-            raise Unsupported(
-                f"attention={self.attention} is for models with an encoder and a decoder: choose attention=all"
-            )
-        return tuple(call for call in calls if call.part in self.attention.split("+"))
+        calls = architecture.attention
+        if self.attention != "all":
+            if not architecture.encoder_decoder:
+                raise Unsupported(
+                    f"attention={self.attention} is for models with an encoder and a decoder: choose attention=all"
+                )
+            calls = tuple(call for call in calls if call.part in self.attention.split("+"))
+        return calls if self.depth == "all" else calls[:1]
 
     def _length(self, architecture: Architecture) -> int:
         """Return the length in use: the option `length`, or the length that comes nearest to the budget."""
@@ -293,7 +294,8 @@ class Prefix(Method):
             record_attention(lambda _module, _query, key, value: pairs.append((key, value))),
             torch.no_grad(),
         ):
-            slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-        calls = pairs if self.depth == "all" else pairs[:1]
-        tensors = [tensor[0].float().cpu() for pair in calls for tensor in pair]
+            target = {"target_ids": tokens} if slots.architecture.encoder_decoder else {}
+            slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), **target)
+        chosen = [pairs[call.layer] for call in self._calls(slots.architecture)]
+        tensors = [tensor[0].float().cpu() for pair in chosen for tensor in pair]
         return dict(zip([slot.name for slot in prefix_slots], tensors, strict=True))

@@ -79,7 +79,7 @@ def _adjacent(text: str) -> list[Any] | None:
         ValueError, SyntaxError: an element is not a literal.
     """
     if _NUMBERS.fullmatch(text):
-        return [json.loads(number) for number in text[1:-1].split()]
+        return [ast.literal_eval(number) for number in text[1:-1].split()]
     if not _ADJACENT.fullmatch(text):
         return None
     return [ast.literal_eval(found[0]) for found in re.finditer(_QUOTED, text)]
@@ -103,7 +103,7 @@ class LabelParser:
 
     Attributes:
         columns: the label column; for some multilabel tasks a column of 0 and 1 for each class, and for texts
-            one column for each reference.
+            one or more columns, whose cells hold one reference or a list of them.
         classes: the names of the classes; empty for a regression and for texts.
         multilabel: whether a row may have several classes or none.
         text: whether the labels are references of a text that is to be written.

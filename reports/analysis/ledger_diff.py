@@ -72,7 +72,7 @@ class CellChange:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerDiff:
-    """All cells that both ledgers have, and the number of runs that only one has."""
+    """All cells with a block that both ledgers finished on the same rows, and the number of runs that only one has."""
 
     cells: tuple[CellChange, ...]
     only_before: int  # number of finished runs
@@ -224,8 +224,8 @@ def _table(
             "they are also about other test rows. The test is a paired t test over draws, adjusted by "
             f"Benjamini-Hochberg over the {plural(tested, 'compared cell')} with a p. A cell with a single draw has no "
             'p. A cell found as "same shift", in which all draws differ by the same amount, has no p either, unless '
-            "each draw holds out its own test rows. ↑ ↓ and bold or *: p at most .05. changed: number of runs with "
-            "another score, of the runs that both have."
+            "each draw holds out its own test rows. ↑ ↓ and bold or *: found as moved, with p at most .05. changed: "
+            "number of runs with another score, of the runs that both have."
         ),
     )
 

@@ -310,7 +310,8 @@ def points(value: float) -> str:
 def probability(p: float, level: float = ALPHA) -> str:
     """Return a p value with two or three decimals, or `< 0.001`; a dash for NaN.
 
-    It has more decimals if it would look equal to the level.
+    If it would look equal to the level, or if the level is below .0005, it has three significant digits; at
+    the level .05 it has four decimals.
     """
     if math.isnan(p):
         return DASH

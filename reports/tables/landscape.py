@@ -19,7 +19,8 @@ from reports.document import DASH, Document, Table, TableCell, interval, number,
 from reports.statistics import intervals
 from reports.tables.subspace import outcome, tested
 
-# length of a random step away from a model, as a share of each tensor's norm (Li et al. 2018: by filter)
+# length of a random step away from a model, as a share of each tensor's norm; Li et al. 2018 use the norm of each
+# filter instead
 RADIUS: Final = 0.2
 CENTRE: Final = "centre"
 

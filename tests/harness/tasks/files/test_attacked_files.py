@@ -217,6 +217,7 @@ def test_a_cell_with_a_list_has_several_references(write, cells):
         (r'["and\/or"]', ["and/or"]),
         (r'["\ud83d\ude00 joy"]', ["😀 joy"]),
         ("[0 1 0]", [0, 1, 0]),
+        ("[1. 2.5]", [1.0, 2.5]),
         ("['a' 'b']", ["a", "b"]),
         ('{"choices":["p","n"]}', ["p", "n"]),
         ("[sic] fine", None),
