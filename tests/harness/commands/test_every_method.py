@@ -101,9 +101,8 @@ def test_the_list_describes_each_method(bench, tmp_path):
     for entry in listed:
         assert entry["summary"]
         assert entry["paper"]
-        classifies = entry["name"] in METHODS
-        assert bool(entry["options"]) == classifies
-        assert (entry["trained"] > 0) == classifies
+        assert entry["options"]
+        assert (entry.get("trained", 0) > 0) == (entry["name"] in METHODS)
     shown = bench(tmp_path, "list", "methods").out
     for entry in listed:
         assert entry["summary"] in " ".join(shown.split())
@@ -169,6 +168,7 @@ def test_what_a_backbone_does_not_support_is_reported_before_training(bench, tmp
         "prefix",
         "unipelt",
         "simplex",
+        "zero-shot",  # it classifies on no backbone
     }
     ended = bench(tmp_path, "run", *words, *both, "--db", "r.db", "-j", 1)
     assert ended.code == 0

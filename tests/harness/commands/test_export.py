@@ -458,7 +458,7 @@ def test_class_names_that_are_numbers_stay_numbers(name):
             ["row 1 (line 1), column 'said': half of a surrogate pair"],
         ),
         (("--csv", "taken.csv", "--text", "said"), ["already has a column 'answer'"]),
-        (("--csv", "rows.txt", "--text", "said"), [".csv, .tsv, .jsonl, .parquet"]),
+        (("--csv", "rows.txt", "--text", "said"), [".csv, .tsv, .jsonl, .ndjson, .json, .parquet"]),
     ],
 )
 def test_questions_that_cannot_be_answered_are_refused_in_words(bench, trained, words, said):

@@ -105,7 +105,7 @@ def test_failed_runs_are_reported(folder, monkeypatch, capsys):
         landscape_study, "paired_runs_of", lambda *_: replace(paired_runs, index=index)
     )
     landscape_study.show_study(query, None, 10, 1, None)
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
     assert (
         "1 run failed, diverged or without a finite score; the pairs of these runs are lost"
         in shown
