@@ -39,6 +39,7 @@ class Outcome:
         curve: compressed JSON.
         predictions: one per test row, compressed.
         labels: of the test rows, compressed likewise, by the suffix of the test set.
+        sources: beginnings of the texts from which the test rows' texts were written, by suffix.
         probabilities: of the classes, per test row, by the suffix of the test set; see
             `pack_probabilities`.
         row_scores: of texts: a score of each, whose mean is the score of the test set, by suffix.
@@ -75,6 +76,7 @@ class Outcome:
     curve: bytes = b""
     predictions: bytes = b""
     labels: Mapping[str, bytes] = field(default_factory=dict)
+    sources: Mapping[str, bytes] = field(default_factory=dict)
     probabilities: Mapping[str, bytes] = field(default_factory=dict)
     row_scores: Mapping[str, bytes] = field(default_factory=dict)
     temperature: bytes = b""
@@ -95,6 +97,7 @@ class Outcome:
         """All compressed values by the kind of blob; empty bytes for a job that failed before testing."""
         kinds = (
             "labels",
+            "sources",
             "probabilities",
             "row_scores",
             "groups",

@@ -95,9 +95,11 @@ class Lora(Method):
         gate = slots.gate(path, "lora", layer, inputs) if self.gate else None
 
         def update(module: Any, x: Tensor, output: Tensor) -> Tensor:
+            # In a simplex, lora_a and lora_b may have a row axis. With mix=product, only lora_b has one, and the
+            # rank is that of all vertices together.
             low: Tensor = (
                 slots.drop(x, self.lora_dropout) @ module.lora_a.mT
-            )  # [rows, tokens, rank]; lora_a may have a row axis
+            )  # [rows, tokens, rank]
             high: Tensor = low @ module.lora_b.mT  # [rows, tokens, out]
             return output + self.scale * (high if gate is None else high * gate(module, x))
 
@@ -112,7 +114,8 @@ class Lora(Method):
             zeros,
         )
 
-        per_vertex, factors = initialise_gates(slots, streams, vertices, "lora"), {}
+        per_vertex = initialise_gates(slots, streams, vertices, "lora")
+        factors = {}  # the name of B by that of A, for a simplex that mixes their products
         for slot in slots:
             if slot.name.endswith("lora_a"):
                 initialiser = uniform(1 / math.sqrt(slot.shape[1]))

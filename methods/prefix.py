@@ -296,6 +296,7 @@ class Prefix(Method):
         ):
             target = {"target_ids": tokens} if slots.architecture.encoder_decoder else {}
             slots.backbone.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), **target)
+        # `call.layer` counts all calls of attention in the order in which they are made.
         chosen = [pairs[call.layer] for call in self._calls(slots.architecture)]
         tensors = [tensor[0].float().cpu() for pair in chosen for tensor in pair]
         return dict(zip([slot.name for slot in prefix_slots], tensors, strict=True))

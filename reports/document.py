@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 DASH: Final = "—"
-_TITLES: Final = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge": "ROUGE-"}
+_TITLES: Final = {
+    "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "rouge": "ROUGE-", "nist": "NIST", "cider": "CIDEr"
+}  # fmt: skip
 
 
 def plural(count: float, noun: str) -> str:
@@ -20,7 +22,7 @@ def plural(count: float, noun: str) -> str:
 
 
 def metric_title(name: str, classes: Sequence[str]) -> str:
-    """Return the name of a metric as it is printed: each F1 says of which class it is, and TER that less is better.
+    """Return the name of a metric as it is printed; each F1 says of which class it is.
 
     Args:
         name: as stored, such as `f1`, `f1/mismatched` or `zeroed f1`.
@@ -29,8 +31,8 @@ def metric_title(name: str, classes: Sequence[str]) -> str:
     match = re.fullmatch(r"(zeroed |rule \S+ )?(macro-|micro-)?f1(?:/(.*))?", name)
     if match is None:
         return re.sub(
-            r"\b(bleu|chrf|ter|rouge)(?=\b|[12L])", lambda one: _TITLES[one[0]], name
-        ).replace("TER", "TER (less is better)")
+            r"\b(bleu|chrf|ter|rouge|nist|cider)(?=\b|[12L])", lambda one: _TITLES[one[0]], name
+        )
     prefix, mean, suffix = (part or "" for part in match.groups())
     of = f" of {classes[1]}" if len(classes) > 1 and not mean else ""
     return f"{prefix}{mean}F1{of}{f' ({suffix})' if suffix else ''}"

@@ -14,7 +14,6 @@ from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
 from harness.backbones.hub.cache import offline
 from harness.errors import BenchError, Unavailable
-from harness.jobs import Label
 from harness.tasks import draws, metrics
 from reports.document import metric_title
 
@@ -27,9 +26,6 @@ class ScoreInterval(NamedTuple):
     low: float
     high: float
     method: str
-
-
-TestSet = tuple[Sequence[Label], Sequence[Label]]  # predictions and labels
 
 
 def text(model: StoredModel, form: str, at: str | None) -> str:
@@ -159,7 +155,7 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
         return by_score, f"No interval for {titles}: {test_sets}."
     for name in rest:
         if name.partition("/")[0] == "accuracy":
-            predictions, labels = test_sets[name.partition("/")[2]]
+            predictions, labels, _ = test_sets[name.partition("/")[2]]
             correct = sum(p == y for p, y in zip(predictions, labels, strict=True))
             by_score[name] = wilson(correct, len(labels))
     return _bootstrap(_metric_names(model), test_sets, shown) | by_score, ""
@@ -178,7 +174,7 @@ def wilson(correct: int, count: int) -> ScoreInterval:
 
 
 def _bootstrap(
-    names: Sequence[str], test_sets: Mapping[str, TestSet], shown: Mapping[str, float]
+    names: Sequence[str], test_sets: Mapping[str, metrics.Scored], shown: Mapping[str, float]
 ) -> dict[str, ScoreInterval]:
     """Return percentile intervals of scores over resamples of the rows of each test set."""
     import numpy as np
@@ -187,15 +183,15 @@ def _bootstrap(
     resampled = []
     for _ in range(RESAMPLES):
         drawn = {
-            suffix: rng.integers(len(labels), size=len(labels)).tolist()
-            for suffix, (_, labels) in test_sets.items()
+            suffix: rng.integers(len(scored.labels), size=len(scored.labels)).tolist()
+            for suffix, scored in test_sets.items()
         }
         samples = {
-            suffix: (
-                [predictions[index] for index in drawn[suffix]],
-                [labels[index] for index in drawn[suffix]],
+            suffix: metrics.Scored(
+                [scored.predictions[index] for index in drawn[suffix]],
+                [scored.labels[index] for index in drawn[suffix]],
             )
-            for suffix, (predictions, labels) in test_sets.items()
+            for suffix, scored in test_sets.items()
         }
         values, score = metrics.compute_all(names, samples)
         resampled.append(values | {"score": score})
@@ -208,7 +204,7 @@ def _bootstrap(
     }
 
 
-def _test_sets(model: StoredModel) -> dict[str, TestSet] | str:
+def _test_sets(model: StoredModel) -> dict[str, metrics.Scored] | str:
     """Draw the test sets again without the network; return their predictions and labels, or why that fails."""
     entry, task, setting = model.entry, model.task, model.entry.setting["task"]
     if not set(_metric_names(model)) <= set(metrics.METRICS):
@@ -226,9 +222,9 @@ def _test_sets(model: StoredModel) -> dict[str, TestSet] | str:
     predictions = list(model.predictions)
     if draw.fingerprint != entry.fingerprint or len(predictions) != entry.n_test:
         return "the test rows or their predictions are no longer those of the training"
-    test_sets: dict[str, TestSet] = {}
+    test_sets: dict[str, metrics.Scored] = {}
     for suffix, rows in draw.tests.items():
-        test_sets[suffix] = (predictions[: len(rows)], [row.label for row in rows])
+        test_sets[suffix] = metrics.Scored(predictions[: len(rows)], [row.label for row in rows])
         del predictions[: len(rows)]
     return test_sets
 

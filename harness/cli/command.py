@@ -165,7 +165,7 @@ class GridCommand(Command):
 
     everyday: Final = frozenset(
         (
-            *("methods", "tasks", "sizes", "draws", "model", "steps", "set_"),
+            *("preset", "methods", "tasks", "sizes", "draws", "model", "steps", "set_"),
             *("data", "text", "label", "test"),
             *("db", "devices", "yes", "detect", "spread", "as_json", "help", "help_all"),
         )

@@ -316,7 +316,7 @@ def landscape(
             edges=edges,
             steps=steps,
             directions=directions,
-            tested=tested,
+            test_rows=tested,
         ),
         output,
         layout,

@@ -47,9 +47,9 @@ class LandscapeRequest:
 
     vertices: Sequence[int]  # by number from 1; empty: the first three
     edges: bool  # all edges between two vertices, instead of a triangle
-    steps: int  # parts of an edge
-    directions: int  # random directions
-    tested: int  # the first test rows to evaluate; 0: none
+    steps: int  # number of parts of an edge
+    directions: int  # number of random directions
+    test_rows: int  # number of rows of each test split to evaluate, from the first; 0: none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,17 +140,17 @@ def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[s
     entry, rows = stored.entry, "dev" if centre.test is None else "test"
     yield (
         f"{entry.label} on {entry.task}, size {entry.size}: "
-        f"the centre scores {100 * centre.score:.1f} points on {rows} rows"
+        f"the centroid scores {100 * centre.score:.1f} points on {rows} rows"
     )
     if vertices:
-        scores = [100 * point.score for point in others]
-        best = max(others, key=lambda point: (point.dev, -point.dev_loss))
+        scores = [100 * point.score for point in (centre, *others)]
+        best = max((centre, *others), key=lambda point: (point.dev, -point.dev_loss))
         yield f"vertices: {', '.join(f'{100 * point.score:.1f}' for point in vertices)}"
         yield (
-            f"{plural(len(scores), 'point')}: mean {fmean(scores):.1f}, "
+            f"{plural(len(scores), 'point')} with the centroid: mean {fmean(scores):.1f}, "
             f"lowest {min(scores):.1f}, highest {max(scores):.1f}"
         )
-        yield f"the point with the best dev score: {100 * best.score:.1f}"
+        yield f"the point with the best dev score scores {100 * best.score:.1f} points on {rows} rows"
     for radius in RADII:
         moved = [
             point for point in points if point.direction is not None and point.radius == radius
@@ -165,14 +165,15 @@ def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[s
 
 
 def lattice_points(vertices: int, request: LandscapeRequest) -> list[tuple[float, ...]]:
-    """Return the weights to evaluate: the centre, then a triangle's lattice or the edges.
+    """Return the weights to evaluate: the centroid, then a triangle's lattice or the edges.
 
     Args:
         vertices: how many the model has.
         request: which of them.
 
     Raises:
-        UsageError: a requested vertex does not exist, or there are not two or three of them.
+        UsageError: a requested vertex does not exist; or, without `edges`, the request does not name two or
+            three different vertices.
     """
     centre = tuple(1 / vertices for _ in range(vertices))
     if vertices == 1:
@@ -210,15 +211,17 @@ def evaluate_points(
         progress: called with the numbers of evaluated and of all points.
 
     Raises:
-        UsageError: there is no such job or vertex.
+        UsageError: there is no such job or vertex, there are too few or too many vertices, or the task is to
+            write text.
         Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
     stored = restore.load(db, digest)
     lattice = lattice_points(stored.vertices, request)
     total = len(lattice) + request.directions * len(RADII)
     points = []
-    with open_evaluator(stored, request.tested) as evaluator:
+    with open_evaluator(stored, request.test_rows) as evaluator:
         for weights in lattice:
+            # None is the centroid.
             at = None if len(set(weights)) == 1 else ",".join(map(repr, weights))
             values = evaluator.evaluate(stored.tensors_at(at), test=True)
             points.append(LandscapePoint(weights=weights, direction=None, radius=0.0, **values))
@@ -288,12 +291,12 @@ class Evaluator:
 
 
 @contextmanager
-def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
+def open_evaluator(stored: StoredModel, test_rows: int) -> Iterator[Evaluator]:
     """Load a job's backbone and rows on the CPU, and remove the slots at the end.
 
     Args:
         stored: the trained model.
-        tested: how many test rows of each split to evaluate.
+        test_rows: number of rows of each test split to evaluate, from the first.
 
     Raises:
         Unavailable, CorruptData: the backbone or the rows are missing or were changed.
@@ -311,7 +314,7 @@ def open_evaluator(stored: StoredModel, tested: int) -> Iterator[Evaluator]:
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
     job = job_run.JobRun.prepare(ticket, "cpu")
     adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
-    tests = {suffix: rows[:tested] for suffix, rows in job.draw.tests.items() if tested}
+    tests = {suffix: rows[:test_rows] for suffix, rows in job.draw.tests.items() if test_rows}
     parts = {"train": job.draw.train, "dev": job.draw.dev, **tests}
     encoded = {name: encoding.encode(job.backbone, rows) for name, rows in parts.items()}
     try:

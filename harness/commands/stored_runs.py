@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from harness.geometry import Geometry
 from harness.jobs import BackboneSpec, canonical, recipe_from
 from harness.ledger import Ledger, LedgerEntry, StoredSetting, looks
 from harness.ledger.database import damage_errors, display_name
-from harness.outcome import TEXTS, unpack_marks, unpack_probabilities
+from harness.outcome import TEXTS, unpack_marks, unpack_predictions, unpack_probabilities
 from harness.study import data_findings, option_reader, preregistration
 from harness.study.data_findings import name_of, newest
 from harness.study.grid_options import GridOptions
@@ -29,7 +29,9 @@ from reports import compare
 from reports.analysis.comparison import Comparison
 from reports.analysis.hypothesis import Hypothesis
 from reports.analysis.paired_runs import MixedRuns, NothingToCompare
-from reports.analysis.run import STATUSES, RuleResult, Run
+from reports.analysis.run import STATUSES, RuleResult, Run, WrittenText
+
+SHOWN_TEXTS: Final = 3  # texts of each run that a report shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,6 +353,7 @@ def _run(
         },
         writes=bool(setting["task"].get("text")),
         text_scores=_text_scores(blobs),
+        texts=_some_texts(blobs),
         temperature=numbers(blobs["temperature"]).item() if "temperature" in blobs else None,
         identities=None if identities is None else numbers(identities),
         groups=_groups(blobs),
@@ -388,6 +391,26 @@ def _text_scores(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
         return None
     rows = sum(map(len, parts))
     return np.concatenate([part * (rows / (len(parts) * len(part))) for part in parts])
+
+
+def _some_texts(blobs: Mapping[str, bytes]) -> list[WrittenText]:
+    """Return texts that were written, of rows that are evenly spread over the test rows; none for other tasks."""
+    sources: list[Any] = [
+        source
+        for data in _by_split(blobs, "sources").values()
+        for source in unpack_predictions(data)
+    ]
+    if not sources:
+        return []
+    references: list[Any] = [
+        of_row
+        for data in _by_split(blobs, "labels").values()
+        for of_row in unpack_predictions(data)
+    ]
+    texts: list[Any] = unpack_predictions(blobs["predictions"])
+    count = min(SHOWN_TEXTS, len(sources))
+    rows = [(2 * number + 1) * len(sources) // (2 * count) for number in range(count)]
+    return [WrittenText(sources[row], references[row][0], texts[row]) for row in rows]
 
 
 def _groups(blobs: Mapping[str, bytes]) -> NDArray[np.float64] | None:
@@ -471,7 +494,7 @@ def _rule(name: str) -> str:
 
 
 @cache
-def _better(name: str, known: tuple[str, ...]) -> Literal["higher", "lower"]:
+def _better(name: str, known: tuple[str, ...]) -> metrics.Direction:
     """Return the better direction of a metric: that of the known metric that it is a variant of."""
     plain = name.removeprefix(f"rule {_rule(name)} ").removeprefix("zeroed ")
     known = (*known, *metrics.METRICS)

@@ -3,8 +3,8 @@
 Draws or seeds added after a complete analysis lead to another test, so the report must count such additions. A
 comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all of its
 jobs have ended. If one of several complete methods is given draws or seeds, the numbers of runs of all
-of them are recorded. A record is a look at the difference of any two of its methods, with the smaller
-number of runs. Resumed runs and added methods start no look, and neither do the shards that one
+of them are recorded. For any two methods in a record, it is one look at their difference; the number of runs
+at that look is the smaller of the two. Resumed runs and added methods start no look, and neither do the shards that one
 `bench db merge` copies into a new database.
 """
 
@@ -134,11 +134,13 @@ def runs_of(connection: Connection) -> dict[Place, set[tuple[int, int]]]:
 
 
 def _complete(
-    connection: Connection, requested: Collection[str]
+    connection: Connection, comparisons: Collection[str]
 ) -> dict[str, dict[str, set[tuple[int, int]]]]:
-    """Return draw and seed of the jobs of each complete method, by comparison and method."""
+    """Return, for each of these comparisons, draw and seed of the jobs of each complete method."""
     jobs, places = table_of(JobRow), _places(connection)
-    settings = sorted({setting for (setting, _), (name, _) in places.items() if name in requested})
+    settings = sorted(
+        {setting for (setting, _), (name, _) in places.items() if name in comparisons}
+    )
     columns = jobs.c.setting, jobs.c.size, jobs.c.draw, jobs.c.seed, jobs.c.state
     runs: dict[Place, set[tuple[int, int]]] = {}
     incomplete = set()
@@ -151,7 +153,7 @@ def _complete(
                 incomplete.add(place)
     complete: dict[str, dict[str, set[tuple[int, int]]]] = {}
     for (comparison, method), found in runs.items():
-        if comparison in requested and (comparison, method) not in incomplete:
+        if comparison in comparisons and (comparison, method) not in incomplete:
             complete.setdefault(comparison, {})[method] = found
     return complete
 

@@ -165,8 +165,8 @@ class GridOptions:
         Text,
         _option(
             "--label",
-            "The column that holds the label. With --kind multilabel, it holds lists of classes, or there are several "
-            "columns of 0 and 1. With --kind text, one or more columns hold references.",
+            "The column that holds the label. With --kind multilabel (see --help-all), it holds lists of classes, or "
+            "there are several columns of 0 and 1. With --kind text, one or more columns hold references.",
             OWN_DATA,
             metavar="COLUMN[,COLUMN]",
         ),
@@ -175,8 +175,8 @@ class GridOptions:
         Path | None,
         _option(
             "--test",
-            "A file of test examples. Without it, each draw holds out a random quarter of the rows, or 2000 if that is "
-            "less (see --test-limit), and the rest of their groups.",
+            "A file of test examples. Without it, each draw holds out a random quarter of the rows, at most 2000 (see "
+            "--test-limit), and the rows that are not independent of them (see --group).",
             OWN_DATA,
             metavar="FILE",
         ),

@@ -19,8 +19,8 @@ def hold_out(task: Task, rows: Sequence[Example], number: int, recipe: Recipe) -
     """Return the positions in `rows` (from 0, ascending) of the examples on which a draw is tested.
 
     Whole groups are held out, in random order, until there are at least `held_out_count` test examples. Rows
-    with the same value of the group column form a group, and so do rows without a value whose texts (of a
-    pair: both) are equal after NFKC and without regard to case and extra spaces. So without a group column, no
+    with the same value in the group column form a group. Rows that have no value there form a group if their
+    texts (both, for a pair) are equal after NFKC, apart from case and extra spaces. So without a group column, no
     text (of pairs: no pair) is in both the training and the test rows. Draws of one task, number and
     `test_limit` hold out the same examples at every size.
 

@@ -1,4 +1,4 @@
-"""The label of one row of a user's table: a class, a number, or a set of classes."""
+"""The label of one row of a user's table: a class, a number, a set of classes, or the references of a text."""
 
 import ast
 import json
@@ -41,7 +41,7 @@ MARKS = {
 MOST_HINTS: Final = 20
 MOST_COMPARED: Final = 200  # classes beyond which there is no hint
 LONGEST_COMPARED: Final = 60  # characters of a class or a label
-LARGEST: Final = 1e100  # number to learn: squares are summed
+LARGEST: Final = 1e100  # absolute value of a number to learn; sums of squares stay finite
 AMOUNT: Final = re.compile(  # a number as people write it
     r"[$€£¥]?\s?[+\-\u2212]?\d{1,3}([.,' \u00a0\u202f]\d{3})*([.,]\d+)?\s?[%€$£¥]?"
 )
@@ -118,12 +118,12 @@ class LabelParser:
 
     @cached_property
     def _seen(self) -> Mapping[str, str]:
-        """The class by what a reader sees of its name."""
+        """The class for each name as `seen` returns it; of classes that look equal, the first."""
         return {seen(name): name for name in reversed(self.classes)}
 
     @cached_property
     def _written(self) -> Mapping[str, str]:
-        """The class by its name, in which `1.0` is `1`."""
+        """The class for each name as `whole` returns it, which makes `1.0` `1`; of equal ones, the first."""
         return {whole(name): name for name in reversed(self.classes)}
 
     @cached_property
@@ -131,7 +131,10 @@ class LabelParser:
         return {name: number for number, name in enumerate(self.classes)}
 
     def lacks(self, record: Mapping[str, Any]) -> bool:
-        """Return whether all label cells of a row are blank; an empty list is blank as references, not as classes."""
+        """Return whether all label cells of a row are blank.
+
+        An empty list of references is blank. An empty list of classes is not: the row has no class.
+        """
         cells = [record.get(name) for name in self.columns]
         if self.text:
             lists = [as_list(cell) for cell in cells]

@@ -18,13 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from harness.errors import Unavailable, UsageError
-from harness.tasks import text_metrics
+from harness.tasks import ngram_metrics, slot_errors, text_metrics
 from methods.core.suggestions import did_you_mean
 
 Values = Sequence[Any]  # one `tasks.base.Label` for each row
+# Which values are better; `neither`: the number describes texts, and nothing can be selected by it.
+Direction = Literal["higher", "lower", "neither"]
 LabelKind = Literal["two classes", "classes", "numbers", "sets of classes", "texts"]
 CLASSES: Final[frozenset[LabelKind]] = frozenset({"two classes", "classes"})
 NUMBERS: Final[frozenset[LabelKind]] = frozenset({"numbers"})
@@ -41,11 +43,13 @@ class Metric:
     """A score of predictions; call it with predictions and labels."""
 
     name: str
-    better: Literal["higher", "lower"] = "higher"
+    better: Direction = "higher"
     suits: frozenset[LabelKind]  # the labels that it can score
     function: Callable[[Values, Values], float]
     # Increased by a correction that changes numbers; a hash for a script of the user.
     version: int | str = 1
+    # Of texts: whether texts are compared with their sources, and not with their references.
+    of_sources: bool = False
     # Of texts: scores of the rows, whose mean is the score and whose variance is that of the score over other rows.
     of_rows: Callable[[Values, Values], list[float]] | None = None
 
@@ -63,6 +67,14 @@ class Metric:
         if not all(isinstance(value, tuple | str) or math.isfinite(value) for value in predictions):
             return math.nan
         return float(self.function(predictions, labels))
+
+
+class Scored(NamedTuple):
+    """Predictions for a test set, their labels and, if texts were written, the sources of these."""
+
+    predictions: Values
+    labels: Values
+    sources: Sequence[str] = ()
 
 
 def _accuracy(predictions: Values, labels: Values) -> float:
@@ -159,6 +171,24 @@ METRICS: Final[Mapping[str, Metric]] = {
         )
         for name in ("rouge1", "rouge2", "rougeL")
     },
+    "nist": Metric(name="nist", suits=TEXTS, function=ngram_metrics.nist),
+    "cider": Metric(name="cider", suits=TEXTS, function=ngram_metrics.cider),
+    "repetition": Metric(
+        name="repetition", better="lower", suits=TEXTS, function=ngram_metrics.repetition
+    ),
+    "length-ratio": Metric(
+        name="length-ratio", better="neither", suits=TEXTS, function=ngram_metrics.length_ratio
+    ),
+    **{
+        name: Metric(
+            name=name,
+            better="lower",
+            suits=TEXTS,
+            of_sources=True,
+            function=partial(slot_errors.rate, kinds),
+        )
+        for name, kinds in slot_errors.METRICS.items()
+    },
 }
 
 
@@ -193,7 +223,7 @@ def versioned(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{name}/{get(name).version}" for name in names)
 
 
-def better(name: str) -> Literal["higher", "lower"]:
+def better(name: str) -> Direction:
     """Return the better direction of a metric; a script of the user is not needed for that."""
     if name in METRICS:
         return METRICS[name].better
@@ -216,14 +246,20 @@ def located(name: str, folder: Path) -> str:
     return absolute if _EVALUATE_NAME.fullmatch(absolute) else name
 
 
-def compute(metrics: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
+def compute(metrics: Sequence[str], scored: Scored) -> dict[str, float]:
     """Return the value of each metric by name.
 
     Raises:
         UsageError: a metric of `evaluate` fails on these labels, or returns several numbers.
         Unavailable: a metric of `evaluate` cannot be loaded.
     """
-    return {name: get(name)(predictions, labels) for name in metrics}
+    known = [get(name) for name in metrics]
+    return {
+        metric.name: metric(
+            scored.predictions, scored.sources if metric.of_sources else scored.labels
+        )
+        for metric in known
+    }
 
 
 def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
@@ -234,27 +270,25 @@ def score(metrics: Sequence[str], values: Mapping[str, float]) -> float:
 
 
 def compute_all(
-    metrics: Sequence[str], test_sets: Mapping[str, tuple[Values, Values]]
+    metrics: Sequence[str], test_sets: Mapping[str, Scored]
 ) -> tuple[dict[str, float], float]:
     """Return the metrics of every test set, and the mean score.
 
     Args:
         metrics: names of the metrics.
-        test_sets: predictions and labels by suffix; a metric is named `NAME/SUFFIX`, or `NAME` if the
+        test_sets: the test sets by suffix; a metric is named `NAME/SUFFIX`, or `NAME` if the
             suffix is empty.
     """
     values: dict[str, float] = {}
     scores = []
-    for suffix, (predictions, labels) in test_sets.items():
-        computed = compute(metrics, predictions, labels)
+    for suffix, scored in test_sets.items():
+        computed = compute(metrics, scored)
         scores.append(score(metrics, computed))
         values |= {f"{key}/{suffix}" if suffix else key: value for key, value in computed.items()}
     return values, math.fsum(scores) / len(scores)
 
 
-def row_scores(
-    metrics: Sequence[str], test_sets: Mapping[str, tuple[Values, Values]]
-) -> dict[str, list[float]]:
+def row_scores(metrics: Sequence[str], test_sets: Mapping[str, Scored]) -> dict[str, list[float]]:
     """Return the scores of the rows of each test set, by suffix: see `Metric.of_rows`.
 
     They are empty if a metric has no scores of rows. Arguments are those of `compute_all`.
@@ -266,9 +300,11 @@ def row_scores(
     return {
         suffix: [
             math.fsum(values) / len(known)
-            for values in zip(*(function(*pair) for function in known), strict=True)
+            for values in zip(
+                *(function(scored.predictions, scored.labels) for function in known), strict=True
+            )
         ]
-        for suffix, pair in test_sets.items()
+        for suffix, scored in test_sets.items()
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from harness.backbones.hub.datasets import load_split
 from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import CorruptData
+from harness.tasks import slot_errors
 from harness.tasks.base import Example, Task
 
 _ATTRIBUTES: Final = {  # of E2E, as the source names them
@@ -25,6 +26,10 @@ _SEEN: Final = (
     "Airport", "Astronaut", "Building", "City", "ComicsCharacter", "Food", "Monument", "SportsTeam", "University",
     "WrittenWork",
 )  # fmt: skip
+
+
+# Computed beside the metric that is the score.
+OTHER_METRICS: Final = ("chrf", "ter", "rougeL", "length-ratio", "repetition")
 
 
 class Entry(NamedTuple):
@@ -136,7 +141,7 @@ def _task(
     title: str,
     reader: TextReader,
     metrics: tuple[str, ...] = ("bleu",),
-    other_metrics: tuple[str, ...] = ("chrf", "ter", "rougeL"),
+    other_metrics: tuple[str, ...] = OTHER_METRICS,
     tests: Mapping[str, str] | None = None,
 ) -> Task:
     return Task(
@@ -159,6 +164,7 @@ TASKS: Mapping[str, Task] = {
             "e2e",
             "a sentence on a restaurant from its attributes",
             TextReader(dataset="tuetschek/e2e_nlg", entries=e2e_entries),
+            other_metrics=("nist", "cider", *OTHER_METRICS, *slot_errors.METRICS),
         ),
         _task(
             "webnlg",
@@ -180,7 +186,7 @@ TASKS: Mapping[str, Task] = {
             "one sentence that sums up a news article",
             TextReader(dataset="EdinburghNLP/xsum", entries=xsum_entries),
             metrics=("rouge1", "rouge2", "rougeL"),
-            other_metrics=("bleu",),
+            other_metrics=("bleu", "length-ratio", "repetition"),
         ),
     )
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.errors import UsageError
-from harness.tasks import label_kinds
+from harness.tasks import label_kinds, slot_errors
 from harness.tasks import metrics as scoring
 from harness.tasks.base import Task
 from harness.tasks.files.file_table import FileTable
@@ -28,7 +28,9 @@ DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "texts": ("bleu",),
 }
 # Metrics that are computed beside those of the score.
-OTHER_METRICS: Final[Mapping[str, tuple[str, ...]]] = {"texts": ("chrf", "ter", "rougeL")}
+OTHER_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
+    "texts": ("chrf", "ter", "rougeL", "length-ratio", "repetition")
+}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -109,7 +111,9 @@ def from_options(
         text=found.text,
         metrics=chosen,
         other_metrics=tuple(
-            name for name in OTHER_METRICS.get(found.name or "", ()) if name not in chosen
+            name
+            for name in (*OTHER_METRICS.get(found.name or "", ()), *contents[0].metrics)
+            if name not in chosen
         ),
         pair=len(text) == 2,
         tests={"": "test"},
@@ -155,11 +159,12 @@ def _check_columns(
 
 
 class Contents(NamedTuple):
-    """What a table contains: the number of its examples, and sentences on them."""
+    """What a table contains: the number of its examples, sentences on them, and metrics that only they have."""
 
     rows: int = 0
     description: Sequence[str] = ()
     findings: Sequence[str] = ()
+    metrics: Iterable[str] = ()
 
 
 def _contents(
@@ -195,7 +200,8 @@ def _contents(
         at = f"{table.name}, column {reader.label[0]!r}"
         findings += label_kinds.read_as(at, cells, comma=kind.decimal_comma)
     said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
-    return Contents(len(rows), [*said], findings)
+    restaurants = kind.text and all(slot_errors.is_restaurant(row.texts[0]) for row in rows)
+    return Contents(len(rows), [*said], findings, slot_errors.METRICS if restaurants else ())
 
 
 def _name(default: str, name: str | None, problems: Problems) -> str:
@@ -262,13 +268,15 @@ def _rows(reader: TableReader) -> list[Sequence[Mapping[str, Any]] | None]:
 def _check_metrics(chosen: Iterable[str], kind: label_kinds.LabelKind, problems: Problems) -> None:
     for name in chosen:
         try:
-            suits = scoring.get(name).suits
+            metric = scoring.get(name)
         except UsageError as error:
             problems.add(*error.problems)
             continue
-        if (of := kind.name) is not None and of not in suits:
-            fitting = [other for other, metric in scoring.METRICS.items() if of in metric.suits]
+        if (of := kind.name) is not None and of not in metric.suits:
+            fitting = [other for other, known in scoring.METRICS.items() if of in known.suits]
             problems.add(
-                f"metric {name} scores {' or '.join(sorted(suits))}, but the labels are {of}; "
+                f"metric {name} scores {' or '.join(sorted(metric.suits))}, but the labels are {of}; "
                 f"use {listed(fitting)}"
             )
+        elif metric.better == "neither":
+            problems.add(f"metric {name} describes texts and does not say which are better")

@@ -30,7 +30,7 @@ from harness.outcome import (
     pack_texts,
 )
 from harness.streams import Streams
-from harness.tasks import draws, metrics
+from harness.tasks import draws
 from harness.tasks.base import Example, Task
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory, peak_memory, testing, worker_cache
@@ -48,6 +48,7 @@ from methods.core.slots import Slots
 from reports.statistics.calibration import fitted_temperature
 
 SMALL: Final = 12_500_000  # trained numbers of a backbone, which take 50 MB
+SHOWN: Final = 300  # characters of a source that the ledger keeps, so that a report can show it
 
 
 @dataclass(frozen=True)
@@ -293,23 +294,21 @@ class JobRun:
         """
         task = self.ticket.task
         constant = self.target.constant(self.draw.train)
-        test_sets = {
-            suffix: ([constant] * len(part), [example.label for example in part])
-            for suffix, part in self.draw.tests.items()
-        }
-        values, score = metrics.compute_all(task.metrics, test_sets)
-        count = sum(map(len, self.draw.tests.values()))
-        row_scores = metrics.row_scores(task.metrics, test_sets) if task.text else {}
+        scores = testing.score(
+            task,
+            {suffix: [constant] * len(part) for suffix, part in self.draw.tests.items()},
+            self.draw.tests,
+        )
         return Outcome(
             digest=self.job.digest,
             status="diverged",
-            metrics=values,
+            metrics=scores.metrics,
             row_scores={
-                suffix: pack_predictions(rows, True) for suffix, rows in row_scores.items()
+                suffix: pack_predictions(rows, True) for suffix, rows in scores.row_scores.items()
             },
-            score=score,
+            score=scores.score,
             curve=curve,
-            predictions=self._packed([constant] * count),
+            predictions=self._packed(scores.predictions),
             **self._test_rows(),
             geometry=geometry,
             error=error,
@@ -327,6 +326,12 @@ class JobRun:
                 suffix: self._packed([example.label for example in examples])
                 for suffix, examples in draw.tests.items()
             },
+            "sources": {
+                suffix: pack_texts([example.texts[0][:SHOWN] for example in examples])
+                for suffix, examples in draw.tests.items()
+            }
+            if self.ticket.task.text
+            else {},
             "groups": packed(draw.groups()),
             "distinct": packed(draw.distinct()),
             "repeated": packed(draw.repeated()),

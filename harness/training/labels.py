@@ -112,7 +112,8 @@ class LabelTarget(Target):
 
     def score(self, logits: Tensor, rows: Sequence[Example]) -> float:
         names, labels = self.task.metrics, [row.label for row in rows]
-        return metrics.score(names, metrics.compute(names, self.predictions(logits), labels))
+        scored = metrics.Scored(self.predictions(logits), labels)
+        return metrics.score(names, metrics.compute(names, scored))
 
     def row_weights(self, labels: Tensor) -> Tensor:
         """Return the weights of rows in the loss, of the shape of their labels."""

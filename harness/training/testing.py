@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +43,9 @@ class TestScores:
     metrics: dict[str, float]
     score: float
     predictions: list[Label]
-    # [rows, classes] by test set; empty for a regression and for a multilabel task
-    probabilities: dict[str, np.ndarray]
     row_scores: dict[str, list[float]]  # of texts, by test set: see `metrics.row_scores`
+    # [rows, classes] by test set; empty for a regression and for a multilabel task
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def evaluate(
@@ -65,22 +65,42 @@ def evaluate(
         if part is None:
             return None
         answers[suffix] = part
-    pairs = {
-        suffix: (answers[suffix].predictions, [example.label for example in examples])
-        for suffix, (examples, _) in test_sets.items()
+    scores = score(
+        task,
+        {suffix: answer.predictions for suffix, answer in answers.items()},
+        {suffix: examples for suffix, (examples, _) in test_sets.items()},
+    )
+    scores.probabilities = {
+        suffix: part.probabilities
+        for suffix, part in answers.items()
+        if part.probabilities is not None
     }
-    values, score = metrics.compute_all(task.metrics, pairs)
-    others, _ = metrics.compute_all(task.other_metrics, pairs) if task.other_metrics else ({}, 0.0)
+    return scores
+
+
+def score(
+    task: Task,
+    predictions: Mapping[str, Sequence[Label]],
+    examples: Mapping[str, Sequence[Example]],
+) -> TestScores:
+    """Return the scores of predictions for the examples of each test set, by suffix."""
+    scored = {
+        suffix: metrics.Scored(
+            predictions[suffix],
+            [example.label for example in part],
+            [example.texts[0] for example in part] if task.text else (),
+        )
+        for suffix, part in examples.items()
+    }
+    values, mean = metrics.compute_all(task.metrics, scored)
+    for suffix, part in scored.items():
+        others = metrics.compute(task.other_metrics, part)
+        values |= {f"{name}/{suffix}" if suffix else name: other for name, other in others.items()}
     return TestScores(
-        values | others,
-        score,
-        [value for part in answers.values() for value in part.predictions],
-        {
-            suffix: part.probabilities
-            for suffix, part in answers.items()
-            if part.probabilities is not None
-        },
-        metrics.row_scores(task.metrics, pairs) if task.text else {},
+        values,
+        mean,
+        [value for part in predictions.values() for value in part],
+        metrics.row_scores(task.metrics, scored) if task.text else {},
     )
 
 

@@ -334,15 +334,24 @@ def _block(
 
 
 def _repeated_blocks(model: nn.Module, attention_modules: list[str]) -> tuple[str, ...]:
-    """Return the paths of the blocks: all elements of the module lists that contain attention modules, in order."""
+    """Return the paths of the blocks: all elements of the module lists that contain attention modules, in order.
+
+    Lists are nested in some families. The innermost list with modules of one class holds the blocks: T5 keeps the
+    parts of each block, which have different classes, in a further list.
+    """
     blocks: dict[str, None] = {}
     for path in attention_modules:
         steps = path.split(".")
-        for end in range(len(steps), 0, -1):
-            above = ".".join(steps[: end - 1])
-            if isinstance(parent := model.get_submodule(above), nn.ModuleList):
-                blocks |= {f"{above}.{name}": None for name, _ in parent.named_children()}
-                break
+        above = (".".join(steps[:end]) for end in range(len(steps) - 1, -1, -1))
+        lists = [path for path in above if isinstance(model.get_submodule(path), nn.ModuleList)]
+        alike = (
+            path for path in lists if len({*map(type, model.get_submodule(path).children())}) == 1
+        )
+        if lists:
+            chosen = next(alike, lists[0])
+            blocks |= {
+                f"{chosen}.{name}": None for name, _ in model.get_submodule(chosen).named_children()
+            }
     return tuple(blocks)
 
 

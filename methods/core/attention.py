@@ -132,8 +132,9 @@ def _one_call(
 ) -> tuple[Tensor, None]:
     """Compute attention by the fused kernel, or by matrix products where that kernel is slow or cannot cap scores."""
     # On a CPU in bfloat16, forward and backward of the fused kernel take 20 times as long as matrix products
-    # for 16 tokens, and 1.4 times for 256 (`python -m tests.benchmarks.attention`). The choice is the same in
-    # all runs of a job on one type of device, so that they have equal bits. Only the fused kernel adds a
+    # for 16 tokens, and 1.4 times for 256 (`python -m tests.benchmarks.attention`). The choice follows from
+    # dtype, type of device, options and whether gradients are recorded, and not from measured times, so that
+    # all runs of a job on one type of device have equal bits. Only the fused kernel adds a
     # `position_bias`.
     slow = query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled()
     if options.get("softcap") is not None or (slow and options.get("position_bias") is None):

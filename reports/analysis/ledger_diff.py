@@ -1,6 +1,7 @@
 """Difference of two ledgers of the same jobs: which cells moved, by how much, and what is not settled.
 
-Runs are paired by block on the same rows, so that effects of the draw cancel.
+Two runs of one task, size, draw and seed (a block) are a pair if they used the same rows. So effects of the draw
+cancel.
 """
 
 import math
@@ -126,20 +127,20 @@ def _finished(runs: Iterable[Run]) -> Mapping[tuple[LedgerCell, int, int], Run]:
 def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     estimate = estimates.task_difference([new], [old])
-    # If each draw holds out its own test rows, the test sets of draws overlap. The estimate then treats test
-    # rows as a sample, as it does draws.
-    shared = estimate.rows if old[0].holdout else None
-    interval = intervals.pooled([shared or estimate.draws])
+    # If each draw holds out its own test rows, those of two draws overlap, and draws are not independent. The
+    # estimate over draws and test rows allows for that. Without one, the estimate over draws is used.
+    over_rows = estimate.rows if old[0].holdout else None
+    pooled = intervals.pooled([over_rows or estimate.draws])
     return CellChange(
         place=place,
         pairs=len(pairs),
         equal=sum(first.score == second.score for first, second in pairs),
         before=estimates.task_score([old]).draws.mean,
         after=estimates.task_score([new]).draws.mean,
-        effect=interval.mean,
-        ci=(interval.low, interval.high),
+        effect=pooled.mean,
+        ci=(pooled.low, pooled.high),
         uniform=standard_deviation(estimate.values) == 0,
-        p_raw=interval.p,
+        p_raw=pooled.p,
     )
 
 
@@ -225,7 +226,7 @@ def _table(
             f"Benjamini-Hochberg over the {plural(tested, 'compared cell')} with a p. A cell with a single draw has no "
             'p. A cell found as "same shift", in which all draws differ by the same amount, has no p either, unless '
             "each draw holds out its own test rows. ↑ ↓ and bold or *: found as moved, with p at most .05. changed: "
-            "number of runs with another score, of the runs that both have."
+            "number of runs with another score, of those that both have on the same rows."
         ),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
-from typing import Final, Literal, TypeGuard, get_args
+from typing import Final, Literal, NamedTuple, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,14 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 
 SAME_SCORE: Final = 1e-5  # relative: predictions are stored in single precision
+
+
+class WrittenText(NamedTuple):
+    """A text that a run wrote, its source, which may be cut, and a reference."""
+
+    source: str
+    reference: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Run:
     metrics: Mapping[str, float]  # by name; NaN where a metric is undefined
     # further selection rules that were tested on the same training, by name
     rules: Mapping[str, RuleResult] = field(default_factory=dict)
-    better: Mapping[str, Literal["higher", "lower"]]  # per metric
+    better: Mapping[str, Literal["higher", "lower", "neither"]]  # per metric
     dev_score: float | None
     collapsed: bool  # whether all test predictions are equal
     rows: str  # name of the examples and their scoring; equal for all methods of a block
@@ -108,6 +116,8 @@ class Run:
     # score (n_test,) of each text that was written, whose mean is the score; None: no text was to be written, or the
     # metric has no scores of rows (chrF, TER)
     text_scores: Array | None = field(default=None, compare=False)
+    # a few of the texts that were written, of the same rows in all runs with the same test rows
+    texts: Sequence[WrittenText] = field(default=(), compare=False)
     # by which its logits are divided to fit the labels of the dev rows best; None: not stored
     temperature: float | None = None
     scored_by: Sequence[str] = ()  # the metrics whose mean is the score

@@ -1,8 +1,8 @@
 """The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
-A verdict never calls methods equal. With `full`, a claim that is not settled gives its own bars, why p could not
-reach the level, or the difference that the test detects. If all claims on a method are barred, the headline
-says why.
+A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. With `full`, the paragraph on
+a claim that is not settled gives the bars of this claim, why p could not reach the level, or the smallest
+difference that the test detects. If something bars all claims on a method, only the headline says so.
 """
 
 import math
@@ -208,7 +208,7 @@ def _unsettled(test: Contrast, claim: Inference) -> Iterator[str]:
     adjusted = "adjusted " * (claim.m > 1)
     if claim.tied:
         yield f"{test.ties} of {test.n} {test.unit} are tied, so {adjusted}p cannot reach {claim.alpha:.2g}"
-    elif claim.smallest > claim.alpha:
+    elif claim.reach > claim.alpha:
         fewest = math.ceil(1 - math.log2(claim.alpha / max(claim.m, 1)))
         smallest = probability(claim.reach, claim.alpha)
         yield (
@@ -270,7 +270,11 @@ def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
 
 
 def _more_draws(test: Contrast, claim: Inference) -> str:
-    """Return the draws that detect a difference that matters; empty if there are enough already."""
+    """Return the next step for a claim that is not settled, in a sentence without `Next:`.
+
+    It is the number of draws that detect a difference that matters, the last look that the study declared, or
+    more tasks or test rows. It is empty if there are enough draws already or the number is not known.
+    """
     matters = plural(test.rope, "point")
     goal = f"to detect {matters} between {test.method} and {test.baseline}"
     if claim.population == "other tasks":
@@ -310,17 +314,17 @@ def points(value: float) -> str:
 def probability(p: float, level: float = ALPHA) -> str:
     """Return a p value with two or three decimals, or `< 0.001`; a dash for NaN.
 
-    If it would look equal to the level, or if the level is below .0005, it has three significant digits; at
-    the level .05 it has four decimals.
+    If it is within .0005 of the level, it has four decimals, or three significant digits with a level below .05.
+    With a level below .0005, it always has three significant digits.
     """
     if math.isnan(p):
         return DASH
-    if p < 0.0005 <= level:
-        return "< 0.001"
-    if abs(p - level) < 0.0005 or level < 0.0005 <= 2 * p:
-        return f"{p:.3g}" if level < ALPHA else f"{p:.4f}"
+    if level < 0.0005:
+        return f"{p:.3g}"
     if p < 0.0005:
         return "< 0.001"
+    if abs(p - level) < 0.0005:
+        return f"{p:.3g}" if level < ALPHA else f"{p:.4f}"
     return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 

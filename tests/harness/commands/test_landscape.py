@@ -13,7 +13,7 @@ from harness.commands.landscape import (
 from harness.errors import UsageError
 from harness.ledger import Ledger
 
-DEFAULT = LandscapeRequest(vertices=(), edges=False, steps=4, directions=0, tested=50)
+DEFAULT = LandscapeRequest(vertices=(), edges=False, steps=4, directions=0, test_rows=50)
 
 
 def request(**changes):
@@ -78,7 +78,7 @@ def test_the_centre_has_the_recorded_score(trained):
     stored, points = evaluate_points(
         trained,
         entry.digest,
-        request(steps=2, tested=10_000),
+        request(steps=2, test_rows=10_000),
         lambda done, total: progress.append((done, total)),
     )
     assert stored.vertices == 3
@@ -93,7 +93,9 @@ def test_random_directions_depend_on_the_job_only(trained):
     """Two evaluations are equal, and the loss changes more at the largest radius than at the smallest."""
     entry = entry_of(trained, "prefix")
     points, repeated = (
-        evaluate_points(trained, entry.digest, request(directions=2, tested=0), lambda *_: None)[1]
+        evaluate_points(trained, entry.digest, request(directions=2, test_rows=0), lambda *_: None)[
+            1
+        ]
         for _ in range(2)
     )
     assert points == repeated

@@ -65,7 +65,8 @@ def test_metrics_can_be_recomputed_from_predictions_and_labels(undisturbed):
             )
             assert len(predictions) == len(labels) == entry.n_test
             names = [name.rpartition("/")[0] for name in entry.setting["task"]["metrics"]]
-            assert metrics.compute(names, predictions, labels) == pytest.approx(
+            scored = metrics.Scored(predictions, labels)
+            assert metrics.compute(names, scored) == pytest.approx(
                 {name: entry.metrics[name] for name in names}, abs=1e-6
             )
 

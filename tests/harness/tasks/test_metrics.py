@@ -176,7 +176,9 @@ def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
     folder.mkdir()
     (folder / "hits.py").write_text(SCRIPT)
     name = f"evaluate:{folder}"
-    assert metrics.compute([f"{name}[hits]"], [1.0, 0.0, 1.0], [1, 1, 1]) == {f"{name}[hits]": 2.0}
+    assert metrics.compute([f"{name}[hits]"], metrics.Scored([1.0, 0.0, 1.0], [1, 1, 1])) == {
+        f"{name}[hits]": 2.0
+    }
     assert metrics.get(f"{name}[misses]:lower").better == "lower"
     with pytest.raises(UsageError, match=r": hits, misses"):
         metrics.get(name)([1], [1])

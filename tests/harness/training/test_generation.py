@@ -86,11 +86,6 @@ def _supported(backbone, name, options):
     architecture = backbone.architecture
     if name == "bitfit":
         return any(parameter.endswith("bias") for parameter in architecture.trained)
-    if name in (
-        "adapter",
-        "ia3",
-    ):  # T5 keeps the parts of a block in a list of their own, and none is found whole
-        return backbone.spec.name != "t5"
     if name == "prompt" or options.get("position") == "infix":
         return not architecture.encoder_decoder
     return "attention" not in options or architecture.encoder_decoder
