@@ -196,7 +196,12 @@ def test_sets(
     if task.holdout:
         return _pool_and_tests(task, read, number, recipe)[1]
     return {
-        suffix: _limited(task.name, split, read(split), recipe.test_limit)
+        suffix: _limited(
+            task.name,
+            split,
+            [row for _, row in _joined(task, enumerate(read(split)))],
+            recipe.test_limit,
+        )
         for suffix, split in task.tests.items()
     }
 
@@ -214,7 +219,20 @@ def _pool_and_tests(
     numbers = hold_out(task, rows, number, recipe)
     tested = set(numbers)
     rest = [row for index, row in enumerate(rows) if index not in tested]
-    return rest, {"": tuple(rows[index] for index in numbers)}, numbers
+    joined = _joined(task, ((index, rows[index]) for index in numbers))
+    return rest, {"": tuple(row for _, row in joined)}, tuple(index for index, _ in joined)
+
+
+def _joined(task: Task, rows: Iterable[tuple[int, Example]]) -> list[tuple[int, Example]]:
+    """Return test examples with their positions; those of one source of a text become one with all references."""
+    if not task.text:
+        return list(rows)
+    by_source: dict[tuple[str, ...], tuple[int, Example]] = {}
+    for index, row in rows:
+        first, known = by_source.get(row.texts, (index, row._replace(label=())))
+        references = dict.fromkeys((*known.references, *row.references))
+        by_source[row.texts] = first, known._replace(label=tuple(references))
+    return list(by_source.values())
 
 
 def _limited(task: str, split: str, rows: Sequence[Example], limit: int) -> tuple[Example, ...]:

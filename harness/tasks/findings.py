@@ -115,10 +115,10 @@ def doubts(
 def doubts_of_texts(name: str, rows: Sequence[Example]) -> Iterator[str]:
     """Yield sentences on what may be wrong with sources and references, such as marks for no value."""
     yield from _odd_texts(name, [text for row in rows for text in (*row.texts, *row.references)])
-    if repeated := len(rows) - len({normalise(row.texts) for row in rows}):
+    if repeated := len(rows) - len({row.texts for row in rows}):
         yield (
-            f"{name}: {plural(repeated, 'row')} with the source of another row: a text is written and scored for "
-            "each of these rows; to score one text against all their references, put these into one row"
+            f"{name}: {plural(repeated, 'row')} with the source of another row: in testing, one text is written for a "
+            "source and compared with all its references"
         )
 
 

@@ -154,9 +154,9 @@ def slots_of(source: str) -> dict[str, str]:
 
 
 def is_restaurant(source: str) -> bool:
-    """Return whether all attributes of a source are those of E2E, a name among them."""
+    """Return whether a source has a name and other attributes, all of which are those of E2E."""
     slots = slots_of(source)
-    return "name" in slots and slots.keys() <= {"name", "near", *_WORDS}
+    return "name" in slots and len(slots) > 1 and slots.keys() <= {"name", "near", *_WORDS}
 
 
 def slot_errors(source: str, text: str) -> dict[str, SlotError]:

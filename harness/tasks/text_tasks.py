@@ -1,7 +1,7 @@
 """Tasks that write text: tables and triples to sentences, and news to summaries.
 
 Sources are written in one line as in Li & Liang 2021, arXiv 2101.00190, section 5.1, and their code. A training
-example has one reference, as there; a test example has all references of its source.
+example has one reference, as there; a draw gives a test example all references of its source.
 """
 
 import re
@@ -47,8 +47,7 @@ class TextReader:
     Attributes:
         dataset: its name.
         config: its configuration; None: the default one.
-        entries: makes an entry of each row of a split. Several entries may have the same source;
-            `examples` joins them by source.
+        entries: makes an entry of each row of a split; several entries may have the same source.
     """
 
     dataset: str
@@ -64,9 +63,7 @@ class TextReader:
         return resolve_revision("dataset", self.dataset, "main")
 
     def examples(self, split: str, revision: str) -> Sequence[Example]:
-        """Return an example for each reference of `train`, or for each source of another split.
-
-        `test/unseen` is the part `unseen` of the split `test`.
+        """Return an example for each reference; `test/unseen` is the part `unseen` of the split `test`.
 
         Raises:
             Unavailable: the Hub cannot be reached and nothing is cached.
@@ -81,17 +78,13 @@ class TextReader:
             raise CorruptData(
                 f"{self.dataset}/{name} does not have the columns of this task: {error}"
             ) from None
-        references: dict[str, dict[str, None]] = {}
-        for entry in entries:
-            known = references.setdefault(entry.source, {})
-            known |= {text.strip(): None for text in entry.references if text.strip()}
-        if name == "train":
-            return [
-                Example((source,), (text,))
-                for source, known in references.items()
-                for text in known
-            ]
-        return [Example((source,), tuple(known)) for source, known in references.items() if known]
+        pairs = (
+            (entry.source, text.strip())
+            for entry in entries
+            for text in entry.references
+            if text.strip()
+        )
+        return [Example((source,), (text,)) for source, text in dict.fromkeys(pairs)]
 
 
 def e2e_entries(columns: Mapping[str, list[Any]]) -> Iterator[Entry]:

@@ -118,7 +118,7 @@ def from_options(
         pair=len(text) == 2,
         tests={"": "test"},
         train_rows=contents[0].rows,
-        test_rows=contents[1].rows if len(contents) > 1 else None,
+        test_rows=contents[1].test_rows if len(contents) > 1 else None,
         holdout="test" not in origin.splits,
         # Version 2 holds out whole groups of rows.
         version=1 if "test" in origin.splits else 2,
@@ -159,9 +159,18 @@ def _check_columns(
 
 
 class Contents(NamedTuple):
-    """What a table contains: the number of its examples, sentences on them, and metrics that only they have."""
+    """What a table contains.
+
+    Attributes:
+        rows: number of its examples.
+        test_rows: number of these when they are tested: examples with one source of a text count once.
+        description: sentences.
+        findings: sentences on what may be wrong.
+        metrics: those that only such examples have.
+    """
 
     rows: int = 0
+    test_rows: int = 0
     description: Sequence[str] = ()
     findings: Sequence[str] = ()
     metrics: Iterable[str] = ()
@@ -201,7 +210,13 @@ def _contents(
         findings += label_kinds.read_as(at, cells, comma=kind.decimal_comma)
     said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
     restaurants = kind.text and all(slot_errors.is_restaurant(row.texts[0]) for row in rows)
-    return Contents(len(rows), [*said], findings, slot_errors.METRICS if restaurants else ())
+    return Contents(
+        len(rows),
+        len({row.texts for row in rows}) if kind.text else len(rows),
+        [*said],
+        findings,
+        slot_errors.METRICS if restaurants else (),
+    )
 
 
 def _name(default: str, name: str | None, problems: Problems) -> str:

@@ -87,7 +87,7 @@ def decode(
             (f"{name} is read as {seven}: --encoding names another",),
         )
     try:
-        return Decoded(content.decode("utf-8").lstrip("\ufeff"))
+        return Decoded(_without_marks(content.decode("utf-8")))
     except UnicodeDecodeError as error:
         damaged = _is_damaged_utf8(content)
         found = None if not guess or damaged else _encoding_of(content)
@@ -105,6 +105,11 @@ def decode(
     example = f" (for example {word!r})" if word else ""
     note = f"{name} is not UTF-8 and is read as {found}, a guess{example}: --encoding names another"
     return Decoded(text, (note,))
+
+
+def _without_marks(text: str) -> str:
+    """Return a text without byte order marks at its beginning, and at that of other lines where files were joined."""
+    return re.sub(r"(?:\A|(?<=[\r\n]))\ufeff+", "", text)
 
 
 def _seven_bit(content: bytes) -> str:
@@ -130,7 +135,7 @@ def _telling_word(content: bytes, text: str, found: str) -> str:
     first = re.search(b"[" + re.escape(differing) + b"]", content) if found in _LATIN else None
     if first:
         place = first.start()  # each byte is one character
-        before = re.search(r"\w{0,40}$", text[max(0, place - 40) : place])
+        before = re.search(r"\w{0,40}\Z", text[max(0, place - 40) : place])
         after = re.match(r"\w{0,40}", text[place:])
         return f"{before[0] if before else ''}{after[0] if after else ''}" or text[place]
     return next(iter(re.findall(r"\w{0,40}[^\W\x00-\x7f]\w{0,40}", text)), "")
@@ -220,7 +225,7 @@ def _is_odd(before: str, one: str, after: str) -> bool:
 
 def _decode_as(name: str, content: bytes, encoding: str) -> str:
     try:
-        return content.decode(encoding).lstrip("\ufeff")
+        return _without_marks(content.decode(encoding))
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         line = _line(content, start)

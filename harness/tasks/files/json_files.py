@@ -1,16 +1,18 @@
-"""Read tables from JSON files: one object in each line, or one array of objects."""
+"""Read tables from JSON files: one object in each line, one array of objects, or an object with one array."""
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from harness.tasks.files.decoding import readable_text
 from harness.tasks.files.file_table import FileTable, Reading
 from harness.tasks.files.problems import Problems
-from harness.wording import escaped
+from harness.wording import escaped, short
+
+_BLANK: Final = " \t\r\n\x1a"
 
 
 def read_json(path: Path, content: bytes, problems: Problems, how: Reading) -> FileTable:
@@ -18,10 +20,14 @@ def read_json(path: Path, content: bytes, problems: Problems, how: Reading) -> F
     decoded = readable_text(path, content, how.encoding, problems)
     if decoded is None:
         return FileTable(path, ())
-    read = _elements if decoded.text.lstrip().startswith("[") else _lines
+    text, key = decoded.text, _only_array(decoded.text)
+    read = _elements if key is not None or text.lstrip().startswith("[") else _lines
     columns: dict[str, None] = {}
-    table = FileTable(path, (), notes=decoded.notes)
-    for position, record in read(path, decoded.text, problems):
+    notes = list(decoded.notes)
+    if key is not None:
+        notes.append(f"{escaped(path.name)}: the rows are those of the array {short(key)}")
+    table = FileTable(path, (), notes=tuple(notes))
+    for position, record in read(path, text, problems):
         if not isinstance(record, dict):
             problems.add_row(path, position, ": not a JSON object")
         else:
@@ -30,6 +36,21 @@ def read_json(path: Path, content: bytes, problems: Problems, how: Reading) -> F
             table.rows.append({name: named[name] for name in named if how.keeps(name)})
             table.positions.append(position)
     return FileTable(path, tuple(columns), table.rows, table.positions, table.notes)
+
+
+def _only_array(text: str) -> str | None:
+    """Return the key of the array of objects that is all a file has; None if the file is another."""
+    if not text.lstrip(_BLANK).startswith("{"):
+        return None
+    try:
+        value = json.loads(text.strip(_BLANK))
+    except (ValueError, RecursionError):  # several lines
+        return None
+    if isinstance(value, dict) and len(value) == 1:
+        (key, rows), *_ = value.items()
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            return str(key)
+    return None
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:
@@ -41,10 +62,12 @@ def _named(record: dict[str, Any]) -> dict[str, Any]:
 def _elements(path: Path, text: str, problems: Problems) -> Iterator[tuple[str, Any]]:
     """Yield the elements of an array with their positions; add a problem if it is not valid."""
     try:
-        elements = json.loads(text.strip(" \t\r\n\x1a"), object_pairs_hook=_unique)
+        elements = json.loads(text.strip(_BLANK), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         problems.add(f"{escaped(str(path))}: not valid JSON ({error})")
         return
+    if isinstance(elements, dict):
+        (elements,) = elements.values()
     for row, element in enumerate(elements, 1):
         yield f"row {row}", element
 

@@ -2,12 +2,11 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from harness.tasks.files.cells import as_number
 from harness.tasks.files.decoding import readable_text
 from harness.tasks.files.delimiters import Separated, separated
 from harness.tasks.files.file_table import FileTable, Reading, unique_names
@@ -16,8 +15,9 @@ from harness.wording import escaped, plural
 
 _RULE: Final = re.compile(r"[:|]*(-+|=+|_+)[:|]*")  # a cell of a line under the header
 _LOOKED_AT: Final = 20_000  # rows whose values show whether a line inside quotes is a row
-MOST_JOINED: Final = 3  # such rows for which there is always a note
-SHARE_JOINED: Final = 0.2  # of all rows, beyond which texts of several lines are normal
+MOST_JOINED: Final = 3  # rows with lines that may be rows for which there is always a note
+SHARE_JOINED: Final = 0.2  # of all rows, beyond which texts of such lines are normal
+MOST_SHAPES: Final = 6  # of numbers, dates or ids in one column
 _END: Final = "\x1a"  # Ctrl-Z, which some programs write at the end of a file
 
 
@@ -73,9 +73,7 @@ def read_separated(
             if len(row.cells) == len(table.columns) + 1:
                 counts += " (a delimiter inside a cell without quotes, or row names that R writes)"
             problems.add_row(path, row.position, f": {counts}")
-    joined = _holding_rows(broken, separation, decoded.text) if broken else []
-    # If many cells have such lines, texts of several lines are normal in this file.
-    if 0 < len(joined) <= max(MOST_JOINED, SHARE_JOINED * len(table.rows)):
+    if broken and (joined := _holding_rows(broken, separation, decoded.text, len(table.rows))):
         problems.notes.append(
             f"{escaped(path.name)}: {plural(len(joined), 'row')} with lines inside quotes that look like rows "
             f"({joined[0].position}): if the quotes are part of the text, double them"
@@ -121,42 +119,74 @@ def _underlines(cells: Sequence[str]) -> bool:
 
 
 class _Column(NamedTuple):
-    """Values of a column, and whether all of them are numbers."""
+    """Values of a column, and the shapes of its values if all have digits and there are few shapes."""
 
     values: set[str]
-    numeric: bool
+    shapes: set[str]
+
+    @staticmethod
+    def of(values: set[str]) -> "_Column":
+        shapes = {_shape(value) for value in values}
+        alike = len(shapes) <= MOST_SHAPES and all("9" in shape for shape in shapes)
+        return _Column(values, shapes if alike else set())
 
     def has(self, text: str) -> bool:
-        """Return whether a text is one of the values, or a number in a column of numbers."""
-        return text in self.values or (self.numeric and as_number(text) is not None)
+        return text in self.values
+
+    def has_like(self, text: str) -> bool:
+        """Return whether a text has the shape of one of the values."""
+        return _shape(text) in self.shapes
 
 
-def _holding_rows(broken: Sequence[_Row], separation: Separated, text: str) -> list[_Row]:
-    """Return the rows of which a quoted cell has lines that look like rows."""
+def _shape(value: str) -> str:
+    """Return a value with one letter and one digit for each run of them: `a-9` for `de-001`, `9,9` for `4,5`."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "9", value))
+
+
+def _holding_rows(
+    broken: Sequence[_Row], separation: Separated, text: str, rows: int
+) -> list[_Row]:
+    """Return the rows of which a quoted cell has lines that look like rows.
+
+    Args:
+        broken: rows with line breaks inside quotes.
+        separation: how columns are separated.
+        text: of the file.
+        rows: number of rows in the file.
+    """
     known: list[set[str]] = []
     for _, cells in islice(separation.rows(text), 1, _LOOKED_AT):
         known += [set() for _ in range(len(cells) - len(known))]
         for values, cell in zip(known, cells, strict=False):
             values.add(cell.strip())
-    columns = [
-        _Column(values - {""}, all(as_number(value) is not None for value in values - {""}))
-        for values in known
+    columns = [_Column.of(values - {""}) for values in known]
+    delimiter = separation.delimiter
+    tests = [column.has for column in columns]
+    if found := [row for row in broken if _holds_rows(row.cells, delimiter, tests)]:
+        return found
+    # Addresses have numbers too, and other texts semicolons and bars. If many cells have them, they are normal.
+    tests = [column.has_like for column in columns]
+    found = [
+        row
+        for row in broken
+        if _holds_rows(row.cells, delimiter, tests if delimiter == "," else None)
     ]
-    return [row for row in broken if _holds_rows(row.cells, separation.delimiter, columns)]
+    return found if len(found) <= max(MOST_JOINED, SHARE_JOINED * rows) else []
 
 
-def _holds_rows(cells: Sequence[str], delimiter: str, columns: Sequence[_Column]) -> bool:
+def _holds_rows(
+    cells: Sequence[str], delimiter: str, tests: Sequence[Callable[[str], bool]] | None
+) -> bool:
     """Return whether the lines of a quoted cell look like rows.
 
     Of the lines that would hold two or more columns of a row, at least half have exactly the number of columns
-    expected there. Texts contain commas and semicolons too, so unless tabs separate the columns, there must also
-    be a column such that, of the lines that reach it, more than half have one of its values there (or a number,
-    if all its values are numbers).
+    expected there. Unless tabs separate the columns, or there are no tests, there must also be a column such that, of
+    the lines that reach it, more than half have a text there that passes its test.
 
     Args:
         cells: of a row.
         delimiter: what separates columns.
-        columns: of the table.
+        tests: of each column, whether a text may be one of its values; None: the number of columns is enough.
     """
     width = len(cells)
     for number, cell in enumerate(cells):
@@ -172,14 +202,14 @@ def _holds_rows(cells: Sequence[str], delimiter: str, columns: Sequence[_Column]
         fits = sum(len(line) == count for line, count in counted)
         if len(lines) < 2 or not fits or 2 * fits < len(counted):
             continue
-        if delimiter == "\t":
+        if delimiter == "\t" or tests is None:
             return True
-        for at, column in enumerate(columns[:width]):
+        for at, is_value in enumerate(tests[:width]):
             if at > number:
                 texts = [line[at - width] for line in lines[:-1] if width - at <= len(line)]
             else:
                 texts = [line[at] for line in lines[1:] if at < len(line)]
-            matching = sum(column.has(text.strip(' "')) for text in texts)
+            matching = sum(is_value(text.strip(' "')) for text in texts)
             if texts and 2 * matching > len(texts):
                 return True
     return False

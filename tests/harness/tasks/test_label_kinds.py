@@ -5,7 +5,7 @@ import json
 import pytest
 from sklearn.metrics import f1_score
 
-from harness.tasks.metrics import compute
+from harness.tasks.metrics import Scored, compute
 from harness.tasks.user_files import from_options
 from tests.support.user_files import problems
 
@@ -43,7 +43,8 @@ def test_the_positive_class_is_the_second(write):
         rows = task.reader.examples("train", task.reader.revision())
         expected = f1_score(["spam", "ham", "spam", "ham"], predicted, pos_label=positive)
         found = compute(
-            task.metrics, [task.labels.index(one) for one in predicted], [one.label for one in rows]
+            task.metrics,
+            Scored([task.labels.index(one) for one in predicted], [one.label for one in rows]),
         )
         assert found == {"f1": pytest.approx(expected)}
 

@@ -14,6 +14,7 @@ from harness.tasks import metrics
 TRUE = [1, 1, 1, 0, 0, 0, 0, 0]
 PREDICTED = [1, 1, 0, 1, 0, 0, 0, 0]  # two right of class 1, one missed, one too many
 CAT, ON_A_MAT = ["the cat sat on the mat"], "the cat sat on a mat"
+MILL = ["name[The Mill], eatType[pub]"]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,16 @@ CAT, ON_A_MAT = ["the cat sat on the mat"], "the cat sat on a mat"
         ("rouge1", CAT, [(ON_A_MAT, "dogs")], 5 / 6),
         ("rouge2", CAT, [(ON_A_MAT,)], 3 / 5),
         ("rougeL", CAT, [("mat cat",)], 2 * (1 / 6 * 1 / 2) / (1 / 6 + 1 / 2)),
+        ("nist", ["a a b"], [("a a", "b c")], ((1 + 1 + 2) / 3 + 1 / 2) / 100),
+        # all 1-grams and 2-grams are common, and there are no longer ones
+        ("cider", ["a b", "c d"], [("a b",), ("c d",)], 10 * (1 + 1 + 0 + 0) / 4 / 100),
+        ("repetition", ["a b c d a b c d"], [("a",)], 1 / 5),
+        ("length-ratio", ["a b c"], [("x y",)], 3 / 2),
+        # these compare a text with its source
+        ("slot-errors", ["The Mill, a pricey cafe."], MILL, 2 / 2),
+        ("missing-slots", ["The Mill."], MILL, 1 / 2),
+        ("added-slots", ["The Mill, a pricey pub."], MILL, 1 / 2),
+        ("wrong-slots", ["The Mill, a pricey cafe."], MILL, 1 / 2),
     ],
 )
 def test_each_metric_has_the_value_computed_by_hand(name, predictions, labels, expected):

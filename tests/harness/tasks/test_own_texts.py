@@ -2,8 +2,10 @@
 
 import json
 
+from harness.jobs import Recipe
 from harness.study import request
 from harness.study.grid_options import GridOptions
+from harness.tasks import draws
 from harness.tasks.user_files import from_options
 from tests.support.user_files import examples, problems
 
@@ -19,7 +21,8 @@ def test_a_row_has_one_reference_for_each_column(write):
         (("name : d",), ("Same.",)),
     ]
     assert task.kind == "text"
-    assert (task.metrics, task.other_metrics) == (("bleu",), ("chrf", "ter", "rougeL"))
+    assert task.metrics == ("bleu",)
+    assert task.other_metrics == ("chrf", "ter", "rougeL", "length-ratio", "repetition")
     assert any("1 without reference (row 3 (line 4))" in finding for finding in task.findings)
     assert "t.csv: 3 rows with 1 to 2 references of 1 to 3 words, median 3" in task.description
 
@@ -66,3 +69,27 @@ def test_the_command_line_takes_several_columns(write):
     checked, _ = request.read(grid)
     assert checked.tasks[0].text
     assert checked.tasks[0].reader.label == ("first", "second")
+
+
+def test_test_rows_with_one_source_are_one_row_with_all_references(write):
+    """In a test file and in held-out rows: one text is written for a source; training rows stay as they are."""
+    lines = [f"source {n % 6},text {n}" for n in range(24)]
+    path = write("t.csv", "\n".join(["s,r", *lines]))
+    test = write("u.csv", "s,r\nsame,one\nother,two\nsame,three\nsame,one\n")
+    recipe = Recipe(dev="extra", test_limit=0)
+    task = from_options(path, ["s"], ["r"], kind="text", test=test)
+    assert task.test_rows == 2
+    draw = draws.draw(
+        task, lambda split: task.reader.examples(split, task.reader.revision()), 8, 0, recipe
+    )
+    assert [row.references for row in draw.tests[""]] == [("one", "three"), ("two",)]
+    assert all(len(row.references) == 1 for row in draw.train)
+    held = from_options(path, ["s"], ["r"], kind="text")
+    draw = draws.draw(
+        held, lambda split: held.reader.examples(split, held.reader.revision()), 8, 0, recipe
+    )
+    tested = draw.tests[""]
+    assert [len(row.references) for row in tested] == [4] * len(tested) == [4, 4]
+    rows = examples(held)
+    assert [rows[index].texts for index in draw.held_out] == [row.texts for row in tested]
+    assert not {row.texts for row in tested} & {row.texts for row in (*draw.train, *draw.dev)}

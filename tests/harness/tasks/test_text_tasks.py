@@ -4,7 +4,8 @@ import pytest
 
 from harness.backbones.hub.datasets import Split
 from harness.errors import CorruptData
-from harness.tasks import GROUPS, REGISTRY, text_tasks, toy
+from harness.jobs import Recipe
+from harness.tasks import GROUPS, REGISTRY, draws, text_tasks, toy
 from harness.tasks import grammar as g
 
 TRIPLES = {
@@ -68,9 +69,11 @@ def served(monkeypatch):
 @pytest.mark.parametrize("name", text_tasks.TASKS)
 def test_test_examples_have_all_references_and_training_examples_one(name):
     """Rows with one source are its references; a training example has one of them, in the order of the rows."""
-    reader = REGISTRY[name].reader
-    expected = SOURCES[name]
-    assert [(row.texts[0], row.references) for row in reader.examples("test", "1")] == expected
+    task, expected = REGISTRY[name], SOURCES[name]
+    reader = task.reader
+    tests = draws.test_sets(task, lambda split: reader.examples(split, "1"), 0, Recipe())
+    rows = [(row.texts[0], row.references) for part in tests.values() for row in part]
+    assert rows == expected
     assert [(row.texts[0], row.references) for row in reader.examples("train", "1")] == [
         (source, (text,)) for source, texts in expected for text in texts
     ]

@@ -256,3 +256,55 @@ def test_an_amount_among_numbers_has_a_hint_that_keeps_its_value(write, label, h
     """Whoever follows the hint does not write 1.234 for 1,234."""
     path = write("d.csv", f'text,label\na,1\nb,2\nc,"{label}"\nd,2.5\n')
     assert hint in problems(path, ["text"], ["label"], kind="number").partition("row 3")[2]
+
+
+DIALOGUE = [
+    ('"I am tired.', "sad"), ('I will sleep."', "neutral"), ('"Go away!', "angry"), ('I hate you."', "angry"),
+    ('"Nice day.', "happy"), ('Let us walk."', "happy"), ("He smiled.", "happy"), ("She wept.", "sad"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("d.tsv", "\t"), ("d.csv", ","), ("e.csv", ";")])
+def test_many_swallowed_rows_are_noted_as_few_are(write, name, delimiter):
+    """Quotes of a dialogue join half of the rows; however many there are, a note names the first."""
+    lines = [delimiter.join(("text", "label")), *(delimiter.join(row) for row in DIALOGUE * 3)]
+    task = from_options(write(name, "\n".join(lines)), ["text"], ["label"])
+    assert any(f"9 rows {NOTED}" in finding for finding in task.findings)
+
+
+@pytest.mark.parametrize(
+    ("content", "label", "kind"),
+    [
+        ('text;score\n"Good.;4,5\nBuy again.";4,0\nBroken;1,25\nOkay;3,1\n', "score", "number"),
+        ('id,text,tgt\nde-001,"He said: I go.,Er\nde-002,Then he left.",Dann\nde-003,Good,Gut\n', "tgt", "text"),
+        ('text;tgt\n"He said: I go.;Er sagt.\nThen he left.";Dann.\nGood;Gut\n', "tgt", "text"),
+        ('text|tgt\n"He said: I go.|Er sagt.\nThen he left."|Dann.\nGood|Gut\n', "tgt", "text"),
+    ],
+)  # fmt: skip
+def test_swallowed_rows_are_noted_by_the_shape_of_their_cells(write, content, label, kind):
+    """Decimal commas, ids of letters and digits, and texts between semicolons or bars."""
+    task = from_options(write("d.csv", content), ["text"], [label], kind=kind)
+    assert any(NOTED in finding for finding in task.findings)
+
+
+@pytest.mark.parametrize("quote", ['"', ""])
+def test_files_joined_with_their_marks_have_one_header(write, quote):
+    """The byte order mark and the header of a second file are left out, with quotes or without."""
+    lines = [("text", "label"), ("good", "pos"), ("bad", "neg")]
+    part = "\ufeff" + "".join(
+        ",".join(f"{quote}{cell}{quote}" for cell in row) + "\r\n" for row in lines
+    )
+    task = from_options(write("d.csv", part * 2), ["text"], ["label"])
+    assert task.labels == ("neg", "pos")
+    assert [row.texts[0] for row in examples(task)] == ["good", "bad", "good", "bad"]
+    assert any("repeating the header" in finding for finding in task.findings)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_with_one_array_is_a_table(write, indent):
+    """`{"data": [...]}` is read, on one line and on several, and the key is named."""
+    rows = [{"text": "good", "label": "p"}, {"text": "bad", "label": "n"}]
+    path = write("d.json", json.dumps({"data": rows}, indent=indent))
+    task = from_options(path, ["text"], ["label"])
+    assert [row.texts[0] for row in examples(task)] == ["good", "bad"]
+    assert any("the rows are those of the array 'data'" in finding for finding in task.findings)
