@@ -88,10 +88,9 @@ class LanguageModel(nn.Module):
                     input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=kept
                 ).logits[:, :-1]  # [rows, tokens from the first of a target on, vocabulary]
             target, counts = input_ids[:, first:], target_mask[:, first:]
-        losses = F.cross_entropy(
-            logits.to(torch.promote_types(logits.dtype, torch.float32)).transpose(1, 2),
-            target,
-            reduction="none",
+        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = F.cross_entropy(precise.flatten(0, 1), target.flatten(), reduction="none").view_as(
+            target
         )  # [rows, tokens]
         return (losses * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True)
 

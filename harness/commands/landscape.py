@@ -147,7 +147,7 @@ def summary(stored: StoredModel, points: Sequence[LandscapePoint]) -> Iterator[s
         best = max((centre, *others), key=lambda point: (point.dev, -point.dev_loss))
         yield f"vertices: {', '.join(f'{100 * point.score:.1f}' for point in vertices)}"
         yield (
-            f"{plural(len(scores), 'point')} with the centroid: mean {fmean(scores):.1f}, "
+            f"all {plural(len(scores), 'point')}, the centroid among them: mean {fmean(scores):.1f}, "
             f"lowest {min(scores):.1f}, highest {max(scores):.1f}"
         )
         yield f"the point with the best dev score scores {100 * best.score:.1f} points on {rows} rows"
@@ -172,8 +172,8 @@ def lattice_points(vertices: int, request: LandscapeRequest) -> list[tuple[float
         request: which of them.
 
     Raises:
-        UsageError: a requested vertex does not exist; or, without `edges`, the request does not name two or
-            three different vertices.
+        UsageError: the model has several vertices, and a requested one does not exist; or, without `edges`,
+            vertices are named, but not two or three different ones.
     """
     centre = tuple(1 / vertices for _ in range(vertices))
     if vertices == 1:
@@ -211,8 +211,8 @@ def evaluate_points(
         progress: called with the numbers of evaluated and of all points.
 
     Raises:
-        UsageError: there is no such job or vertex, there are too few or too many vertices, or the task is to
-            write text.
+        UsageError: there is no such job or vertex, the request names too few or too many vertices, or one
+            twice, or the task is to write text.
         Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """
     stored = restore.load(db, digest)

@@ -3,9 +3,9 @@
 Draws or seeds added after a complete analysis lead to another test, so the report must count such additions. A
 comparison is all jobs of one backbone, task, recipe and size. A method is complete in it if all of its
 jobs have ended. If one of several complete methods is given draws or seeds, the numbers of runs of all
-of them are recorded. For any two methods in a record, it is one look at their difference; the number of runs
-at that look is the smaller of the two. Resumed runs and added methods start no look, and neither do the shards that one
-`bench db merge` copies into a new database.
+of them are recorded. A record counts as one look at the difference between any two of its methods. The number
+of runs at that look is that of the method with fewer runs. Resumed runs and added methods start no look, and
+neither do the shards that one `bench db merge` copies into a new database.
 """
 
 import hashlib

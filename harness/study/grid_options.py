@@ -175,8 +175,8 @@ class GridOptions:
         Path | None,
         _option(
             "--test",
-            "A file of test examples. Without it, each draw holds out a random quarter of the rows, at most 2000 (see "
-            "--test-limit), and the rows that are not independent of them (see --group).",
+            "A file of test examples. Without it, each draw holds out a random quarter of the rows, or 2000 if that is "
+            "less, in whole groups (--test-limit and --group, see --help-all).",
             OWN_DATA,
             metavar="FILE",
         ),

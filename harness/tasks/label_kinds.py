@@ -88,7 +88,7 @@ def label_kind(
         are = (
             "the labels are lists"
             if lists == len(values)
-            else f"{lists} different labels are lists"
+            else f"{plural(lists, 'different label')} {'is a list' if lists == 1 else 'are lists'}"
         )
         problems.add(
             f"{at}: {are}; `--kind multilabel` takes their elements as classes, and "

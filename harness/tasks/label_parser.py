@@ -123,7 +123,7 @@ class LabelParser:
 
     @cached_property
     def _written(self) -> Mapping[str, str]:
-        """The class for each name as `whole` returns it, which makes `1.0` `1`; of equal ones, the first."""
+        """The class for each name as `whole` returns it (`1` for `1.0`); of classes that become equal, the first."""
         return {whole(name): name for name in reversed(self.classes)}
 
     @cached_property

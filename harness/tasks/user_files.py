@@ -5,7 +5,7 @@ out. Whatever is left out, recognised or assumed is one of the task's findings.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,9 +18,10 @@ from harness.tasks.files.file_table import FileTable
 from harness.tasks.files.problems import Problems
 from harness.tasks.findings import alike, description, doubts, doubts_of_texts, left_out
 from harness.tasks.label_kinds import NamedKind
+from harness.tasks.label_parser import as_list
 from harness.tasks.sources import Files, Source
 from harness.tasks.table_reader import TableReader
-from harness.wording import escaped, listed, short
+from harness.wording import escaped, listed, plural, short
 
 DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "numbers": ("pearson", "spearman"),
@@ -209,6 +210,8 @@ def _contents(
         at = f"{table.name}, column {reader.label[0]!r}"
         findings += label_kinds.read_as(at, cells, comma=kind.decimal_comma)
     said = description(table.name, rows, kind.classes, multilabel=kind.multilabel)
+    if kind.text:
+        findings += _lists_in_cells(table, reader.label)
     restaurants = kind.text and all(slot_errors.is_restaurant(row.texts[0]) for row in rows)
     return Contents(
         len(rows),
@@ -217,6 +220,17 @@ def _contents(
         findings,
         slot_errors.METRICS if restaurants else (),
     )
+
+
+def _lists_in_cells(table: FileTable, columns: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence on cells with a text that is read as a list of references."""
+    cells = [row.get(column) for row in table.rows for column in columns]
+    lists = [cell for cell in cells if isinstance(cell, str) and as_list(cell) is not None]
+    if lists:
+        yield (
+            f"{table.name}: {plural(len(lists), 'cell')} such as {short(lists[0])} "
+            f"{'is' if len(lists) == 1 else 'are'} read as a list of references"
+        )
 
 
 def _name(default: str, name: str | None, problems: Problems) -> str:

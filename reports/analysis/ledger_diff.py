@@ -1,7 +1,7 @@
 """Difference of two ledgers of the same jobs: which cells moved, by how much, and what is not settled.
 
-Two runs of one task, size, draw and seed (a block) are a pair if they used the same rows. So effects of the draw
-cancel.
+A run of the first ledger is paired with the run of the second that has the same method, backbone, recipe, task,
+size, draw and seed, if both used the same rows. So effects of the draw cancel.
 """
 
 import math
@@ -128,7 +128,7 @@ def _change(place: LedgerCell, pairs: Sequence[tuple[Run, Run]]) -> CellChange:
     old, new = [first for first, _ in pairs], [second for _, second in pairs]
     estimate = estimates.task_difference([new], [old])
     # If each draw holds out its own test rows, those of two draws overlap, and draws are not independent. The
-    # estimate over draws and test rows allows for that. Without one, the estimate over draws is used.
+    # estimate over draws and test rows allows for that. If there is none, that over draws is used.
     over_rows = estimate.rows if old[0].holdout else None
     pooled = intervals.pooled([over_rows or estimate.draws])
     return CellChange(

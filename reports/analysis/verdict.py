@@ -1,8 +1,9 @@
 """The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
 A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. With `full`, the paragraph on
-a claim that is not settled gives the bars of this claim, why p could not reach the level, or the smallest
-difference that the test detects. If something bars all claims on a method, only the headline says so.
+a method gives, for each claim that is not settled, its bars, why p could not reach the level, or the smallest
+difference that the test detects. If something bars all claims on a method, its paragraph says `no claim`, and
+the headline says why.
 """
 
 import math
@@ -314,8 +315,8 @@ def points(value: float) -> str:
 def probability(p: float, level: float = ALPHA) -> str:
     """Return a p value with two or three decimals, or `< 0.001`; a dash for NaN.
 
-    If it is within .0005 of the level, it has four decimals, or three significant digits with a level below .05.
-    With a level below .0005, it always has three significant digits.
+    If it is at least .0005 and within .0005 of the level, it has four decimals, or three significant digits with a
+    level below .05. With a level below .0005, it always has three significant digits.
     """
     if math.isnan(p):
         return DASH

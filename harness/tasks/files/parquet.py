@@ -54,7 +54,7 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
                 columns[name] = column.to_pylist()
             except (ValueError, OverflowError):  # beyond the year 9999
                 columns[name] = [
-                    str(value)
+                    None if value is None else str(value)
                     for value in column.cast(_INTEGERS[column.type.bit_width]).to_pylist()
                 ]
         elif pyarrow.types.is_float32(column.type):

@@ -181,7 +181,7 @@ def _holds_rows(
 
     Of the lines that would hold two or more columns of a row, at least half have exactly the number of columns
     expected there. Unless tabs separate the columns, or there are no tests, there must also be a column such that, of
-    the lines that reach it, more than half have a text there that passes its test.
+    the lines that reach it, at least half have a text there that passes its test.
 
     Args:
         cells: of a row.
@@ -210,6 +210,6 @@ def _holds_rows(
             else:
                 texts = [line[at] for line in lines[1:] if at < len(line)]
             matching = sum(is_value(text.strip(' "')) for text in texts)
-            if texts and 2 * matching > len(texts):
+            if matching and 2 * matching >= len(texts):
                 return True
     return False

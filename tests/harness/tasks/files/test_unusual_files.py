@@ -308,3 +308,36 @@ def test_an_object_with_one_array_is_a_table(write, indent):
     task = from_options(path, ["text"], ["label"])
     assert [row.texts[0] for row in examples(task)] == ["good", "bad"]
     assert any("the rows are those of the array 'data'" in finding for finding in task.findings)
+
+
+def test_an_empty_cell_of_parquet_stays_empty(tmp_path):
+    """Also in a column of dates with one beyond the year 9999, whose stored integers are texts."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    days = pa.array([2**30, 2, None, 2], pa.date32())
+    columns = {"text": ["a b", "c d", "e f", "g h"], "label": ["x", "y", "x", "y"], "g": days}
+    pq.write_table(pa.table(columns), tmp_path / "d.parquet")
+    task = from_options(tmp_path / "d.parquet", ["text"], ["label"], group="g")
+    assert [row.group for row in examples(task)] == [str(2**30), "2", "", "2"]
+
+
+def test_cells_that_are_read_as_lists_of_references_are_counted(write):
+    """An answer that is a list itself is taken apart, and a finding says so."""
+    path = write("d.csv", 's,r\na,"[""x"", ""y""]"\nb,z\n')
+    task = from_options(path, ["s"], ["r"], kind="text")
+    assert [row.references for row in examples(task)] == [("x", "y"), ("z",)]
+    assert any('1 cell such as \'["x", "y"]\' is read as a list' in one for one in task.findings)
+
+
+def test_a_swallowed_class_that_is_new_does_not_hide_a_known_one(write):
+    """Of two swallowed rows, one has a class that no other row has; the other shows what happened."""
+    rows = [
+        "lovely,joy",
+        "slammed,anger",
+        "smiled,joy",
+        "hate,anger",
+        '"I miss her,grief',
+        "gone,joy",
+        'cares.",anger',
+    ]
+    task = from_options(write("d.csv", "\n".join(["text,label", *rows])), ["text"], ["label"])
+    assert any(NOTED in finding for finding in task.findings)
