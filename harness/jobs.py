@@ -19,6 +19,7 @@ _ADDED_FIELDS: Final = {
     "target_length": 64,
     "beams": 1,
     "length_penalty": 1.0,
+    "dev_score": "loss",
 }  # of a recipe, by later versions, with their defaults
 
 
@@ -51,6 +52,7 @@ class Recipe:
     target_length: int = 64  # tokens, at most
     beams: int = 1  # of beam search; 1: greedy
     length_penalty: float = 1.0  # power of its length by which the score of a beam is divided
+    dev_score: Literal["loss", "metric"] = "loss"  # what chooses a checkpoint
 
     def stored(self) -> dict[str, Any]:
         """Return the fields as they enter a job's identity.
@@ -87,6 +89,8 @@ class Recipe:
             parts.append(f"texts of {self.target_length} tokens")
         if self.beams > 1:
             parts.append(f"{self.beams} beams, length penalty {self.length_penalty:g}")
+        if self.dev_score != "loss":
+            parts.append("dev texts written")
         return ", ".join(parts)
 
 

@@ -355,6 +355,16 @@ class GridOptions:
             metavar="N",
         ),
     ] = None
+    dev_score: Annotated[
+        Text,
+        _option(
+            "--dev-score",
+            "What scores the dev examples of a task that writes text: their loss, or the metrics of texts that are "
+            "written at each evaluation, which takes longer.",
+            TRAINING,
+            metavar="loss|metric",
+        ),
+    ] = None
     length_penalty: Annotated[
         Text,
         _option(

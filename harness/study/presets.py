@@ -27,6 +27,7 @@ DEFAULTS: Final = MappingProxyType(
         "target_length": "64",
         "beams": "1",
         "length_penalty": "1",
+        "dev_score": "loss",
     }
 )
 PRESETS: Final = MappingProxyType(

@@ -107,6 +107,7 @@ def _recipe(reader: OptionReader) -> Recipe:
     sampling = reader.choice("sampling", ("random", "stratified"))
     truncate = reader.choice("truncate", ("head", "tail", "both"))
     weights = reader.choice("class-weights", ("none", "balanced"))
+    dev_score = reader.choice("dev-score", ("loss", "metric"))
     return Recipe(
         steps=reader.number("steps", least=1),
         batch_size=reader.number("batch-size", least=1),
@@ -123,6 +124,7 @@ def _recipe(reader: OptionReader) -> Recipe:
         target_length=reader.number("target-length", least=2),
         beams=reader.number("beams", least=1),
         length_penalty=reader.decimal("length-penalty"),
+        dev_score="metric" if dev_score == "metric" else "loss",
     )
 
 

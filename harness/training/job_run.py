@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +39,7 @@ from harness.training.adapted_model import AdaptedModel, Tensors
 from harness.training.feature_cache import FeatureReader, FeatureStore
 from harness.training.labels import LabelTarget, Target
 from harness.training.loop import Examples, FitResult, TrainingLoop
+from harness.training.rows import text_rows
 from harness.training.rows.encoding import encode
 from harness.training.rows.truncation import Encoded
 from harness.training.testing import LogitsOf, TestScores
@@ -148,8 +150,21 @@ class JobRun:
             recipe=job.recipe,
             streams=self.streams,
             progress=lambda step: progress(job.digest, step, job.recipe.steps, "training"),
+            written_score=partial(self._written_score, adapted)
+            if self.ticket.task.text and job.recipe.dev_score == "metric"
+            else None,
             other_rules=self.ticket.rules,
         )
+
+    def _written_score(self, adapted: AdaptedModel) -> float:
+        """Return the score of texts that the centroid writes for the dev examples."""
+        write = testing.written(adapted, self.job.recipe)
+        answers = write(
+            DecodedParameters(adapted.trainable), text_rows.sources(self.backbone, self.draw.dev)
+        )
+        assert answers is not None
+        scores = testing.score(self.ticket.task, {"": answers.predictions}, {"": self.draw.dev})
+        return scores.score
 
     def run_alone(self, progress: ProgressCallback) -> Outcome:
         """Train and test the job alone; on out-of-memory, steps are split into micro-batches.

@@ -99,6 +99,8 @@ class TrainingLoop:
         recipe: number of steps, batch size and evaluations.
         streams: the job's random streams.
         progress: called with the number of each finished step.
+        written_score: returns the score of texts that are written for the dev examples with the current
+            parameters; None: the dev score follows from the outputs, as for classes.
         other_rules: whether to also keep the checkpoints that other rules select (`SelectionRules`), so
             that they can be tested too (`--rules all`). The loop's own rule is the best dev score and, of
             equal scores, the least dev loss.
@@ -111,6 +113,7 @@ class TrainingLoop:
     recipe: Recipe
     streams: Streams
     progress: Callable[[int], None] = lambda _: None
+    written_score: Callable[[], float] | None = None
     other_rules: bool = False
 
     @cached_property
@@ -175,7 +178,7 @@ class TrainingLoop:
             evaluation = CurvePoint(
                 step=step,
                 train_loss=train_loss,
-                dev_score=scores.score,
+                dev_score=self.written_score() if self.written_score else scores.score,
                 dev_loss=scores.loss,
                 copy_scores=scores.copy_scores,
             )

@@ -96,6 +96,12 @@ def score(
     for suffix, part in scored.items():
         others = metrics.compute(task.other_metrics, part)
         values |= {f"{name}/{suffix}" if suffix else name: other for name, other in others.items()}
+    if task.text and len(scored) > 1:  # BLEU of all texts is not the mean of the test sets
+        together = metrics.Scored(
+            *([value for part in scored.values() for value in part[at]] for at in range(3))
+        )
+        of_all = metrics.compute((*task.metrics, *task.other_metrics), together)
+        values |= {f"{name}/all": value for name, value in of_all.items()}
     return TestScores(
         values,
         mean,

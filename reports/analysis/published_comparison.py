@@ -69,7 +69,7 @@ def _table(
         here = (TableCell(_score(comparison, method, *column, size_here)) for column in columns)
         rows.append((TableCell(method), TableCell("here"), *here))
         for name in dict.fromkeys(score.called for score in published):
-            values = {(s.task, s.metric): s.value for s in published if s.called == name}
+            values = {(s.task, s.metric): s.points for s in published if s.called == name}
             cells = (
                 TableCell(f"{values[column]:.2f}" if column in values else DASH)
                 for column in columns

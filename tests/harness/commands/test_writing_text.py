@@ -1,11 +1,16 @@
 """Tasks that write text, from the command line: run, report, predict, and what is refused."""
 
 import json
+import zlib
 
 import pytest
 
+from harness.artefacts import restore
+from harness.commands import predict
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
+from harness.tasks import draws
+from harness.tasks.text_metrics import bleu
 
 TABLE = "subject : anna | action : buy | object : hat | number : two | place : oslo"
 
@@ -62,6 +67,22 @@ def test_a_report_has_all_metrics_and_no_constant_row(study, bench):
 
 
 @pytest.mark.slow
+def test_a_report_shows_what_each_method_wrote(study, bench):
+    """For three rows spread over the test rows: the source, a reference, and the stored text of each method."""
+    folder, entries, blobs = study
+    shown = bench(folder, "report", "--db", "r.db", "--full", "--format", "markdown").out
+    _, _, table = shown.partition("Some texts of toy-table-to-text, size 50")
+    for row in (10, 30, 50):
+        source = unpack_predictions(blobs["prefix"]["sources"])[row]
+        references = unpack_predictions(blobs["prefix"]["labels"])[row]
+        for text in (source.replace("|", "\\|"), references[0]):
+            assert text in table
+        for label in entries:
+            text = unpack_predictions(blobs[label]["predictions"])[row]
+            assert f"| {label} | {text or '(nothing)'}" in table
+
+
+@pytest.mark.slow
 def test_a_trained_model_writes_for_a_text_of_the_user(study, bench):
     """`predict` prints a sentence that names the facts; `db verify` trains to the same bits again."""
     folder, entries, _ = study
@@ -72,6 +93,30 @@ def test_a_trained_model_writes_for_a_text_of_the_user(study, bench):
     assert {"anna", "two"} <= set(answer.split())
     verified = bench(folder, "db", "verify", "--rerun", "100%", "--db", "r.db")
     assert verified.code == 0, verified.out + verified.err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_can_be_chosen_by_the_texts_that_it_writes(bench, tmp_path):
+    """With `--dev-score metric`, the dev score is the BLEU of what the selected checkpoint writes for the dev rows."""
+    ended = bench(
+        tmp_path, "run", "--methods", "simplex", "--tasks", "toy-table-to-text", "--model", "tiny-gpt",
+        "--sizes", 20, "--draws", 1, "--steps", 60, "--eval-every", 20, "--test-limit", 10, "--keep", "all",
+        "--db", "r.db", "-j", 1, "--dev-score", "metric",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        (entry,) = ledger.entries()
+        curve = json.loads(zlib.decompress(ledger.blobs(entry.digest)["curve"]))
+    stored = restore.load(str(tmp_path / "r.db"), entry.digest)
+    reader = stored.task.reader
+    draw = draws.draw(
+        stored.task, lambda split: reader.examples(split, reader.revision()), 20, 0, stored.recipe
+    )
+    answers = predict.predict_texts(stored, [row.texts for row in draw.dev])
+    score = bleu([answer["answer"] for answer in answers], [row.references for row in draw.dev])
+    assert score == pytest.approx(entry.result["dev_score"], abs=1e-6)
+    assert score == pytest.approx(max(point[2] for point in curve), abs=1e-6)
+    assert "dev texts written" in stored.recipe.line()
 
 
 def test_methods_that_cannot_write_are_named(bench, tmp_path):

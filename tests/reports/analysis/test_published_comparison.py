@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from harness.tasks import GROUPS, REGISTRY
+from harness.tasks import GROUPS, REGISTRY, metrics
 from reports import compare, render
 from reports.analysis.paired_runs import NothingToCompare
 from reports.analysis.published_comparison import find_study, published_tables
@@ -87,3 +87,15 @@ def test_what_has_nothing_in_common_is_refused(grid, name, said):
     """A study that is not there, or that has no task here, is refused with what it has."""
     with pytest.raises(NothingToCompare, match=said):
         render(compare([replace(run, task="rte") for run in grid(tasks=("rte",))]), against=name)
+
+
+def test_fractions_of_a_paper_stand_in_points():
+    """Li and Liang print TER and METEOR of WebNLG as fractions, and METEOR of E2E in percent; NIST is neither."""
+    scores = {(s.called, s.task, s.metric): s for s in STUDIES["li-liang"].numbers}
+    name = "fine-tuning, gpt2-medium"
+    assert scores[name, "webnlg", "ter/seen"].points == pytest.approx(33)
+    assert scores[name, "e2e", "meteor"].points == scores[name, "e2e", "meteor"].value == 46.1
+    assert scores[name, "e2e", "nist"].points == 8.71
+    assert scores[name, "e2e", "cider"].points == 2.43
+    known = {metric.partition("/")[0] for *_, metric in scores}
+    assert {"bleu", "nist", "rougeL", "cider", "ter"} <= known & set(metrics.METRICS)
