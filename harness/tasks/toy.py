@@ -360,7 +360,7 @@ WRITING: Mapping[str, Task] = {
             "bleu",
             pair=False,
             text=True,
-            other_metrics="chrf ter rougeL length-ratio repetition",
+            other_metrics="chrf rougeL length-ratio repetition",
         ),
     )
 }

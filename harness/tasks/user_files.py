@@ -30,7 +30,7 @@ DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 # Metrics that are computed beside those of the score.
 OTHER_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
-    "texts": ("chrf", "ter", "rougeL", "length-ratio", "repetition")
+    "texts": ("chrf", "rougeL", "length-ratio", "repetition")
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -48,9 +48,10 @@ def main() -> None:
     sides: dict[str, list[Side]] = {"bench": [], "peer": []}
     for _ in range(options.repeat):
         with tempfile.TemporaryDirectory() as folder:
-            own, stored = bench(options, Path(folder))
-            sides["bench"].append(own)
-            sides["peer"].append(peer(stored, Path(folder) / "exported", options))
+            stored = run(options, Path(folder))
+            job = prepared(stored)
+            sides["bench"].append(bench(stored, job))
+            sides["peer"].append(peer(stored, job, Path(folder) / "exported", options))
         for name, runs in sides.items():
             print(
                 f"{name}: trained {runs[-1].training:.1f} s, wrote {runs[-1].writing:.1f} s",
@@ -69,11 +70,10 @@ def main() -> None:
     print(f"equal texts: {sum(a == b for a, b in pairs)} of {len(pairs)}")
 
 
-def bench(options: argparse.Namespace, folder: Path) -> tuple[Side, Any]:
-    """Run and export the job; return its seconds and texts, and the stored model."""
+def run(options: argparse.Namespace, folder: Path) -> Any:
+    """Run and export the job, and return the stored model."""
     from harness.artefacts import restore
     from harness.ledger import Ledger
-    from harness.outcome import unpack_predictions
 
     db = str(folder / "r.db")
     _command(
@@ -84,11 +84,8 @@ def bench(options: argparse.Namespace, folder: Path) -> tuple[Side, Any]:
     )  # fmt: skip
     with Ledger(db) as ledger:
         (entry,) = ledger.entries()
-        texts: Any = unpack_predictions(ledger.blobs(entry.digest)["predictions"])
     _command("export", entry.digest, str(folder / "exported"), "--format", "peft", "--db", db)
-    result = entry.result or {}
-    seconds = result["seconds_training"], result["seconds_evaluation"]
-    return Side(*seconds, texts), restore.load(db, entry.digest)
+    return restore.load(db, entry.digest)
 
 
 def _command(*words: str) -> None:
@@ -99,22 +96,43 @@ def _command(*words: str) -> None:
         sys.exit(ended.stderr)
 
 
-def peer(stored: Any, exported: Path, options: argparse.Namespace) -> Side:
+def prepared(stored: Any) -> Any:
+    """Return the job with its rows and its backbone."""
+    from harness.commands.verify import job_of
+    from harness.training.job_run import JobRun
+    from harness.training.ticket import Ticket
+
+    ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())
+    return JobRun.prepare(ticket, "cpu")
+
+
+def bench(stored: Any, job: Any) -> Side:
+    """Return the job's seconds of training, and those in which its stored model writes the test texts."""
+    from harness.training import testing
+    from harness.training.adapted_model import AdaptedModel
+    from harness.training.rows import text_rows
+
+    adapted = AdaptedModel(job.backbone, job.method.slots(job.backbone), None)  # type: ignore[arg-type]  # nothing is trained
+    write, tensors = testing.written(adapted, job.job.recipe), stored.tensors_at(None)
+    texts: list[Any] = []
+    start = time.perf_counter()
+    for rows in job.draw.tests.values():
+        answers = write(lambda _: dict(tensors), text_rows.sources(job.backbone, rows))
+        texts += answers.predictions if answers else []
+    seconds = time.perf_counter() - start
+    adapted.slots.remove()
+    return Side(stored.entry.result["seconds_training"], seconds, texts)
+
+
+def peer(stored: Any, job: Any, exported: Path, options: argparse.Namespace) -> Side:
     """Train with Trainer and peft, write with the exported prefix, and return seconds and texts."""
     import peft
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from harness.backbones import checkpoints
-    from harness.commands.verify import job_of
-    from harness.training.job_run import JobRun
     from harness.training.rows import text_rows
-    from harness.training.ticket import Ticket
 
-    ticket = Ticket(
-        job=job_of(stored.entry), task=stored.task, keep="none", artefacts=exported.parent
-    )
-    job = JobRun.prepare(ticket, "cpu")
     folder = checkpoints.locate(stored.backbone.name, stored.backbone.revision)
     number = getattr(torch, options.dtype)
     settings = stored.entry.setting["method"]["options"]

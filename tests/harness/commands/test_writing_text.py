@@ -56,10 +56,10 @@ def test_texts_references_and_their_scores_are_stored(study):
 
 @pytest.mark.slow
 def test_a_report_has_all_metrics_and_no_constant_row(study, bench):
-    """`--full` prints BLEU, chrF, TER and ROUGE with their settings; a text has no majority."""
+    """`--full` prints BLEU, chrF and ROUGE with their settings; a text has no majority."""
     folder, _, _ = study
     shown = bench(folder, "report", "--db", "r.db", "--full", "--format", "markdown").out
-    for title in ("BLEU", "chrF", "TER ↓", "ROUGE-L", "sacrebleu", "tokens 13a"):
+    for title in ("BLEU", "chrF", "repetition ↓", "ROUGE-L", "sacrebleu", "tokens 13a"):
         assert title in shown
     assert "constant" not in shown
     assert "majority" not in shown

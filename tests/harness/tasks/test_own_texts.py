@@ -22,7 +22,7 @@ def test_a_row_has_one_reference_for_each_column(write):
     ]
     assert task.kind == "text"
     assert task.metrics == ("bleu",)
-    assert task.other_metrics == ("chrf", "ter", "rougeL", "length-ratio", "repetition")
+    assert task.other_metrics == ("chrf", "rougeL", "length-ratio", "repetition")
     assert any("1 without reference (row 3 (line 4))" in finding for finding in task.findings)
     assert "t.csv: 3 rows with 1 to 2 references of 1 to 3 words, median 3" in task.description
 
