@@ -93,12 +93,11 @@ class Prompt(Method):
             raise Unsupported(
                 "a causal model classifies the text's last token, so pool=prompt has no effect: use pool=text"
             )
-        if architecture.encoder_decoder:
-            raise Unsupported(
-                "a prompt would lengthen the encoder's text, but not what the decoder knows of it: try prefix"
-            )
         embed = _embedding(slots)
         slots.add(architecture.stack, "prompt", (self.length, embed.weight.shape[1]), 0)
+        if architecture.encoder_decoder:
+            self._place_before_encoder(slots)
+            return
         site: Any = slots.backbone.model.get_submodule(architecture.stack)
         begun = [False]  # whether the prompt is in the cache of a text that is being written
 
@@ -124,6 +123,34 @@ class Prompt(Method):
                     output if begun[0] else _drop_first(output, self.length)
                 ),
             )
+
+    def _place_before_encoder(self, slots: Slots) -> None:
+        """Let the encoder read the prompt before the text, and the decoder attend to both, as in T5."""
+        import torch.nn.functional as F
+
+        encoder, last = slots.architecture.stack, slots.architecture.blocks[-1].path
+        decoder = last.rpartition(".")[0].rpartition(".")[
+            0
+        ]  # the module with the list of its blocks
+        site: Any = slots.backbone.model.get_submodule(encoder)
+        embed = _embedding(slots)
+
+        def prepend(
+            _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[Any, dict[str, Any]]:
+            ids = inputs[0] if inputs else named["input_ids"]  # [rows, tokens]
+            named = _prepend(site.prompt, embed(ids), named, causal=False)
+            return ((None, *inputs[1:]), named) if inputs else (inputs, named | {"input_ids": None})
+
+        def lengthen(
+            _module: Any, inputs: tuple[Any, ...], named: dict[str, Any]
+        ) -> tuple[Any, dict[str, Any]]:
+            mask = named.get("encoder_attention_mask")
+            longer = None if mask is None else F.pad(mask, (self.length, 0), value=1)
+            return inputs, named | {"encoder_attention_mask": longer}
+
+        slots.hook_inputs(encoder, prepend)
+        slots.hook_inputs(decoder, lengthen)
 
     def start(self, slots: Slots, streams: Streams, vertices: int) -> InitialParameters:
         import torch

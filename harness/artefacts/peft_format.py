@@ -70,7 +70,7 @@ def obstacle(model: StoredModel) -> str:
     base = model.base_method
     if not isinstance(base, Prefix | Prompt | Lora | Ia3):
         return f"bench exports prefix, prompt, LoRA and (IA)^3 to PEFT, not {base.name}"
-    if model.writes and isinstance(base, Prefix | Prompt) and _config(model).is_encoder_decoder:
+    if model.writes and isinstance(base, Prefix) and _config(model).is_encoder_decoder:
         return "PEFT's prefixes of an encoder-decoder are in its decoder only"
     if model.backbone.pooling != "model" and not model.writes:
         return f"PEFT reads only the library's own classifiers, and this model pools by {model.backbone.pooling}"

@@ -1,5 +1,6 @@
 """Texts that models write, and how improbable they find texts."""
 
+import copy
 from contextlib import nullcontext
 
 import pytest
@@ -86,7 +87,7 @@ def _supported(backbone, name, options):
     architecture = backbone.architecture
     if name == "bitfit":
         return any(parameter.endswith("bias") for parameter in architecture.trained)
-    if name == "prompt" or options.get("position") == "infix":
+    if options.get("position") == "infix":
         return not architecture.encoder_decoder
     return "attention" not in options or architecture.encoder_decoder
 
@@ -152,3 +153,41 @@ def test_beams_are_those_of_the_library(family):
         assert (
             text == backbone.tokenizer.batch_decode(written[:, first:], skip_special_tokens=True)[0]
         )
+
+
+@pytest.mark.parametrize("family", ["bart", "t5"])
+def test_a_prompt_of_an_encoder_decoder_is_that_of_peft(family):
+    """The loss of a reference, and the text that is written, are those of PEFT's prompt in front of the encoder."""
+    peft = pytest.importorskip("peft")
+    backbone = writer(family)
+    model = attached(backbone, "prompt", {})
+    tensors = DecodedParameters(model.trainable)
+    losses = predict(model, tensors, encoding.encode(backbone, ROWS))[:, 0].tolist()
+    sources = text_rows.sources(backbone, ROWS)
+    texts = generation.generate(model, tensors, sources, RECIPE)
+    (prompt,) = tensors(None).values()
+    model.slots.remove()
+    config = peft.PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=len(prompt), num_transformer_submodules=1
+    )
+    other = peft.get_peft_model(copy.deepcopy(backbone.model.inner), config).double().eval()
+    with torch.no_grad():
+        other.prompt_encoder["default"].embedding.weight.copy_(prompt)
+    end = other.config.eos_token_id
+    for row, source, loss, text in zip(ROWS, sources, losses, texts, strict=True):
+        ids = torch.tensor([source["input_ids"]])
+        labels = torch.tensor([[*backbone.tokens(row.references[0]), end]])
+        marks = torch.ones_like(ids)
+        with torch.no_grad():
+            found = other(input_ids=ids, attention_mask=marks, labels=labels).loss
+            written = other.generate(
+                input_ids=ids,
+                attention_mask=marks,
+                do_sample=False,
+                max_new_tokens=RECIPE.target_length,
+                decoder_start_token_id=other.config.decoder_start_token_id,
+                eos_token_id=end,
+                pad_token_id=0,
+            )
+        assert float(found) == pytest.approx(loss, abs=1e-8)
+        assert backbone.tokenizer.batch_decode(written[:, 1:], skip_special_tokens=True) == [text]
