@@ -48,6 +48,11 @@ def html(text: str) -> str:
     return "".join(_HTML.get(character, character) for character in cleaned)
 
 
+def html_sentence(text: str) -> str:
+    """Escape a sentence for HTML; what stands between backticks becomes code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html(text))
+
+
 _HTML: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\n": "&#10;"}
 
 

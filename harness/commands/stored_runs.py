@@ -324,7 +324,7 @@ def _run(
         metrics=values,
         rules=_rules(columns),
         better={name: _better(name, names) for name in columns},
-        dev_score=result.get("dev_score"),
+        dev_score=result.get("dev_score") if _dev_like_test(setting) else None,
         collapsed=bool(result.get("collapsed")),
         rows=f"{entry.fingerprint} {scoring}",  # two methods are compared on equal rows only
         n_train=entry.n_train,
@@ -363,6 +363,12 @@ def _run(
         scored_by=names,
         classes=setting["task"]["labels"],
     )
+
+
+def _dev_like_test(setting: Mapping[str, Any]) -> bool:
+    """Return whether dev and test scores have the same metrics: dev texts can be scored by their loss."""
+    scored_by_loss = recipe_from(setting["recipe"]).dev_score == "loss"
+    return not (setting["task"].get("text") and scored_by_loss)
 
 
 @cache

@@ -64,7 +64,7 @@ class Run:
     # further selection rules that were tested on the same training, by name
     rules: Mapping[str, RuleResult] = field(default_factory=dict)
     better: Mapping[str, Literal["higher", "lower", "neither"]]  # per metric
-    dev_score: float | None
+    dev_score: float | None  # None: not stored, or not in the metrics of the test score
     collapsed: bool  # whether all test predictions are equal
     rows: str  # name of the examples and their scoring; equal for all methods of a block
     n_train: int

@@ -111,6 +111,6 @@ def _lines(runs: Sequence[Run]) -> Iterator[tuple[TableCell, ...]]:
 
 
 def _shown(text: str) -> str:
-    """Return the beginning of a text on one line, without characters that control a terminal."""
-    line = "".join(one for one in " ".join(text.split()) if one.isprintable())
+    """Return the beginning of a text on one line."""
+    line = " ".join(text.split())
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"

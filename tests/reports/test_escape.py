@@ -74,3 +74,9 @@ def test_ordinary_text_stays_readable():
     )
     assert escape.latex("fine-tuning -0.9 84.3 ± 1.2 %") == r"fine-tuning $-$0.9 84.3 $\pm$ 1.2 \%"
     assert escape.csv("fine-tuning") == "fine-tuning"
+
+
+def test_a_sentence_of_html_shows_code():
+    """Text between backticks becomes code, escaped as all text; a single backtick stays."""
+    shown = escape.html_sentence("Next: `--draws 4 <b>`, or a ` mark.")
+    assert shown == "Next: <code>--draws 4 &lt;b&gt;</code>, or a ` mark."

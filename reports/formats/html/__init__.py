@@ -111,7 +111,7 @@ def _contents(page: Document, figures: PageFigures, *, classes: bool) -> str:
 
 def _answer(page: Document, figures: PageFigures) -> str:
     """Return the verdict, with the main figure beneath the headline; facts are folded."""
-    rest = "".join(f"<li>{escape.html(text)}</li>" for text in page.verdict[1:])
+    rest = "".join(f"<li>{escape.html_sentence(text)}</li>" for text in page.verdict[1:])
     facts = "".join(
         f"<dt>{escape.html(name)}</dt><dd>{escape.html(text)}</dd>" for name, text in page.facts
     )
@@ -167,7 +167,7 @@ def _notes(page: Document) -> str:
     labels = {"red": "! prevents a claim", "amber": "· caution"}
     items = "".join(
         f"<li class={note.level}><span class=level>{labels[note.level]}</span> "
-        f"<code>{escape.html(note.code)}</code> {escape.html(note.text)}</li>"
+        f"<code>{escape.html(note.code)}</code> {escape.html_sentence(note.text)}</li>"
         for note in page.notes
     )
     return f"<section aria-labelledby=notes><h2 id=notes>Notes</h2><ul class=notes>{items}</ul></section>"

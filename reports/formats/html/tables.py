@@ -27,7 +27,7 @@ def as_html_table(table: Table, comparison: Comparison) -> str:
     size = re.search(r"\bsize (\d+)$", table.title, re.IGNORECASE)
     rows = "".join(_row(row, table, subjects, mark_widths, comparison) for row in table.rows)
     title = escape.html(table.title)
-    legend = f"<p class=legend>{escape.html(table.legend)}</p>" if table.legend else ""
+    legend = f"<p class=legend>{escape.html_sentence(table.legend)}</p>" if table.legend else ""
     return (
         f"<div class=table{_data('size', size[1] if size else '')}>"
         f'<div class=scroll tabindex=0 role=group aria-label="{title}">'

@@ -7,6 +7,7 @@ import pytest
 
 from harness.artefacts import restore
 from harness.commands import predict
+from harness.commands.stored_runs import runs
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
 from harness.tasks import draws
@@ -96,6 +97,16 @@ def test_a_trained_model_writes_for_a_text_of_the_user(study, bench):
 
 
 @pytest.mark.slow
+def test_a_dev_score_by_loss_does_not_stand_beside_bleu(study):
+    """A run for a report has no dev score where dev texts were scored by their loss."""
+    folder, entries, blobs = study
+    with Ledger(str(folder / "r.db")) as ledger:
+        read = runs(ledger.entries(), {entries[label].digest: blobs[label] for label in entries})
+    assert [run.dev_score for run in read] == [None, None]
+    assert all(entry.result["dev_score"] is not None for entry in entries.values())
+
+
+@pytest.mark.slow
 def test_a_checkpoint_can_be_chosen_by_the_texts_that_it_writes(bench, tmp_path):
     """With `--dev-score metric`, the dev score is the BLEU of what the selected checkpoint writes for the dev rows."""
     ended = bench(
@@ -117,6 +128,9 @@ def test_a_checkpoint_can_be_chosen_by_the_texts_that_it_writes(bench, tmp_path)
     assert score == pytest.approx(entry.result["dev_score"], abs=1e-6)
     assert score == pytest.approx(max(point[2] for point in curve), abs=1e-6)
     assert "dev texts written" in stored.recipe.line()
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        (run,) = runs(ledger.entries(), {})
+    assert run.dev_score == entry.result["dev_score"]
 
 
 def test_methods_that_cannot_write_are_named(bench, tmp_path):
