@@ -148,6 +148,7 @@ def _task(
         other_metrics=other_metrics,
         pair=False,
         text=True,
+        version=2,  # test rows with one source are one row
         tests=tests or {"": "test"},
     )
 

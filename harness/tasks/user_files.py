@@ -121,8 +121,8 @@ def from_options(
         train_rows=contents[0].rows,
         test_rows=contents[1].test_rows if len(contents) > 1 else None,
         holdout="test" not in origin.splits,
-        # Version 2 holds out whole groups of rows.
-        version=1 if "test" in origin.splits else 2,
+        # Version 2 holds out whole groups of rows; of texts, 3 joins test rows with one source.
+        version=3 if found.text else 1 if "test" in origin.splits else 2,
         description=tuple(sentence for part in contents for sentence in part.description),
         findings=(*findings, *dict.fromkeys([*problems.notes, *recognised])),
     )
