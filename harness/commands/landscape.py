@@ -211,7 +211,7 @@ def evaluate_points(
         progress: called with the numbers of evaluated and of all points.
 
     Raises:
-        UsageError: there is no such job or vertex, the request names too few or too many vertices, or one
+        UsageError: the job or a vertex does not exist, the request names too few or too many vertices or one
             twice, or the task is to write text.
         Unavailable, CorruptData: the tensors, the backbone or the rows are missing or were changed.
     """

@@ -8,7 +8,6 @@ most of them are attributes that people left out.
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from functools import cache
 from typing import Final
 
 
@@ -211,7 +210,6 @@ def _alike(name: str, value: str) -> set[str]:
     return values & _WORDS[name].keys()
 
 
-@cache
 def _plain(text: str) -> str:
     """Return a text in lower case with single spaces."""
     return " ".join(text.casefold().split())

@@ -8,10 +8,12 @@ chrF compares characters; rouge-score compares stems in lower case.
 from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]  # of each text
+# Computed for every task that writes text, beside the metric that is the score.
+OTHER_METRICS: Final = ("chrf", "rougeL", "length-ratio", "repetition")
 
 
 def bleu(texts: Texts, references: References) -> float:

@@ -14,6 +14,7 @@ from harness.backbones.hub.revisions import resolve_revision
 from harness.errors import CorruptData
 from harness.tasks import slot_errors
 from harness.tasks.base import Example, Task
+from harness.tasks.text_metrics import OTHER_METRICS
 
 _ATTRIBUTES: Final = {  # of E2E, as the source names them
     "eatType": "Type",
@@ -28,10 +29,8 @@ _SEEN: Final = (
 )  # fmt: skip
 
 
-# Computed beside the metric that is the score.
-OTHER_METRICS: Final = ("chrf", "rougeL", "length-ratio", "repetition")
 # TER is slow: it takes longer than to write the texts. Studies of WebNLG and DART report it.
-_WITH_TER: Final = ("chrf", "ter", "rougeL", "length-ratio", "repetition")
+_WITH_TER: Final = ("ter", *OTHER_METRICS)
 
 
 class Entry(NamedTuple):

@@ -21,6 +21,7 @@ from harness.tasks.label_kinds import NamedKind
 from harness.tasks.label_parser import as_list
 from harness.tasks.sources import Files, Source
 from harness.tasks.table_reader import TableReader
+from harness.tasks.text_metrics import OTHER_METRICS
 from harness.wording import escaped, listed, plural, short
 
 DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,9 +30,6 @@ DEFAULT_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
     "texts": ("bleu",),
 }
 # Metrics that are computed beside those of the score.
-OTHER_METRICS: Final[Mapping[str, tuple[str, ...]]] = {
-    "texts": ("chrf", "rougeL", "length-ratio", "repetition")
-}
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -113,7 +111,7 @@ def from_options(
         metrics=chosen,
         other_metrics=tuple(
             name
-            for name in (*OTHER_METRICS.get(found.name or "", ()), *contents[0].metrics)
+            for name in (*(OTHER_METRICS if found.text else ()), *contents[0].metrics)
             if name not in chosen
         ),
         pair=len(text) == 2,
