@@ -36,7 +36,14 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
     scoring = scoring or method.dev_scoring
     result = loop.fit(
         TrainingLoop(
-            model, method.options(), scoring, examples, recipe, STREAMS, steps.append, rules
+            model,
+            method.options(),
+            scoring,
+            examples,
+            recipe,
+            STREAMS,
+            steps.append,
+            other_rules=rules,
         )
     )
     assert steps == list(range(1, result.steps + 1))
