@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
     "harness/cli",
     "harness/commands",
+    "harness/results",
     "harness/scheduling",
     "harness/scheduling/executors",
     "harness/study",

@@ -13,7 +13,7 @@ from harness.cli import completion
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.commands.stored_runs import ResultQuery
+    from harness.results.query import ResultQuery
     from reports.figures import Layout
 
 Database = Annotated[
@@ -128,7 +128,7 @@ class Filters:
 
     def of(self, db: str) -> "ResultQuery":
         """Return the query for these results of a database."""
-        from harness.commands.stored_runs import ResultQuery
+        from harness.results.query import ResultQuery
 
         return ResultQuery(
             db=db,

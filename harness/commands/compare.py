@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from harness.commands.report import command_line, print_or_write
-from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import UsageError
 from harness.ledger.database import display_name
+from harness.results.query import ResultQuery
+from harness.results.runs import runs_of
 from reports.analysis.ledger_diff import LedgerDiff, as_document, diff_ledgers, headline
 from reports.analysis.run import Run
 from reports.formats.latex import as_latex

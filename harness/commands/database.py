@@ -129,7 +129,7 @@ def prune(db: str, *, unfinished: bool, outdated: bool, yes: bool) -> None:
     Raises:
         Busy: a run is using the database.
     """
-    from harness.commands.stored_runs import outdated_settings
+    from harness.results.query import outdated_settings
 
     schema_of(db)
     with damage_errors(db), Ledger(db, write=yes) as ledger:

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.commands.run import run_grid
-from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import ExitCode, UsageError
 from harness.ledger import Ledger
+from harness.results.query import ResultQuery
+from harness.results.runs import comparison_of
 from harness.scheduling.run_options import RunOptions
 from harness.scheduling.summary import print_line
 from harness.study import planning, request

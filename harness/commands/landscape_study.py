@@ -21,8 +21,9 @@ from harness.atomic_write import write_output
 from harness.commands.compare import finite_or_null
 from harness.commands.landscape import Evaluator, displaced, open_evaluator
 from harness.commands.report import command_line
-from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import Unavailable, UsageError
+from harness.results.query import ResultQuery
+from harness.results.runs import runs_of
 from harness.training import testing
 from harness.training.adapted_model import AdaptedModel
 from methods.core.parameters import DecodedParameters, InitialParameters, TrainableParameters

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.atomic_write import write_output
-from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
+from harness.results.query import ResultQuery
+from harness.results.runs import comparison_of
 from methods.core.suggestions import did_you_mean
 from reports.analysis.paired_runs import NothingToCompare
 from reports.figures import COSTS, FIGURES, FILE_FORMATS, Layout, Options, save

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.commands.stored_runs import ResultQuery, comparison_of
 from harness.errors import UsageError
 from harness.ledger.database import display_name, is_url
+from harness.results.query import ResultQuery
+from harness.results.runs import comparison_of
 from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.wording import duration, plural

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.atomic_write import write_output
-from harness.commands.stored_runs import ResultQuery, comparison_of, matching_settings
 from harness.errors import UsageError
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors
 from harness.redaction import redact
+from harness.results.query import ResultQuery, matching_settings
+from harness.results.runs import comparison_of
 from harness.tasks import Task, task_file
 from methods.core.suggestions import did_you_mean
 from reports import render
@@ -145,7 +146,7 @@ def print_or_write(text: str, output: Path | None) -> None:
 def _texts(
     query: ResultQuery, tasks: Sequence[Task]
 ) -> Callable[[Run], Sequence[Sequence[str]] | None]:
-    from harness.commands.example_texts import reader
+    from harness.results.example_texts import reader
 
     with damage_errors(query.db), Ledger(query.db) as ledger:
         settings, _ = matching_settings(ledger, query)

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.artefacts import restore
-from harness.commands.verify import entry_problems
 from harness.geometry import Geometry
 from harness.jobs import Label
 from harness.ledger import Ledger, LedgerEntry
 from harness.ledger.database import damage_errors
 from harness.outcome import unpack_predictions
+from harness.results.integrity import entry_problems
 from harness.wording import duration
 from reports.document import metric_title
 

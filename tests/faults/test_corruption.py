@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness.commands import stored_runs
 from harness.commands.report import write_report
-from harness.commands.stored_runs import ResultQuery
-from harness.commands.verify import ledger_problems
 from harness.errors import BenchError
 from harness.ledger import Ledger
+from harness.results.integrity import ledger_problems
+from harness.results.query import ResultQuery
+from harness.results.runs import runs
 from harness.study import preregistration
 from reports.analysis.hypothesis import Hypothesis
 from tests.support import fake_training
@@ -44,8 +44,8 @@ def contents(path):
             if list(ledger_problems(ledger)):
                 return None
             hypothesis = preregistration.declared_hypothesis(ledger)
-            runs = stored_runs.runs(ledger.entries(), ledger.all_blobs())
-            return [repr(hypothesis), *map(repr, runs)]
+            found = runs(ledger.entries(), ledger.all_blobs())
+            return [repr(hypothesis), *map(repr, found)]
     # The commands report all of these as damage.
     except (BenchError, ValueError, TypeError, LookupError, ArithmeticError):
         return None

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from harness.commands import stored_runs
 from harness.outcome import (
     pack_predictions,
     pack_probabilities,
@@ -11,6 +10,7 @@ from harness.outcome import (
     unpack_predictions,
     unpack_probabilities,
 )
+from harness.results import stored_values
 
 
 @pytest.mark.parametrize("classes", [2, 3, 20])
@@ -42,4 +42,4 @@ def test_texts_and_references_come_back():
     assert unpack_predictions(pack_texts(texts)) == texts
     references = [("a", "b"), ("ç",), ()]
     assert unpack_predictions(pack_texts(references)) == references
-    assert stored_runs.numbers(pack_texts(texts)).tolist() == [0.0, 0.0, 0.0]
+    assert stored_values.numbers(pack_texts(texts)).tolist() == [0.0, 0.0, 0.0]

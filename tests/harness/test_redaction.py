@@ -12,10 +12,11 @@ from harness.commands import database as upkeep
 from harness.commands import doctor
 from harness.commands.power import lines
 from harness.commands.report import command_line
-from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.errors import BenchError
 from harness.ledger import Ledger, database
 from harness.redaction import redact
+from harness.results.query import ResultQuery
+from harness.results.runs import runs_of
 from harness.scheduling.summary import finish
 
 

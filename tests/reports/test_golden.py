@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.stored_runs import ResultQuery, runs_of
+from harness.results.query import ResultQuery
+from harness.results.runs import runs_of
 from reports import FORMATS, compare, render
 from reports.analysis.hypothesis import Hypothesis
 

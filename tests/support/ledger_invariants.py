@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from harness.commands.verify import ledger_problems
 from harness.ledger import Ledger
+from harness.results.integrity import ledger_problems
 
 RESULTS = "SELECT job FROM result GROUP BY job HAVING count(*) > 1"
 ATTEMPTS = """

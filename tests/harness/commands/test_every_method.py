@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from harness.backbones import checkpoints
-from harness.commands.stored_runs import runs
 from harness.ledger import Ledger
+from harness.results.runs import runs
 from methods import BASES, REGISTRY, suitable
 from tests.support.families import stock_model
 

@@ -9,7 +9,7 @@ import pytest
 from harness.artefacts import restore
 from harness.commands import landscape_study
 from harness.commands.landscape_study import evaluate_model, paired_runs_of
-from harness.commands.stored_runs import ResultQuery
+from harness.results.query import ResultQuery
 
 pytestmark = pytest.mark.slow  # every test trains or loads a model
 

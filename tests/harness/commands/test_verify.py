@@ -7,8 +7,9 @@ import zlib
 
 import pytest
 
-from harness.commands.verify import entry_problems, job_of, ledger_problems, sample_results
+from harness.commands.verify import job_of, sample_results
 from harness.ledger import Ledger
+from harness.results.integrity import entry_problems, ledger_problems
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 
 from harness.artefacts import restore
 from harness.commands import predict
-from harness.commands.stored_runs import runs
 from harness.ledger import Ledger
 from harness.outcome import unpack_predictions
+from harness.results.runs import runs
 from harness.tasks import draws
 from harness.tasks.text_metrics import bleu
 

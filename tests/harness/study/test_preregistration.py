@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from harness.commands.verify import ledger_problems
 from harness.errors import CorruptData, UsageError
 from harness.ledger import Ledger
 from harness.ledger.merging import merge
+from harness.results.integrity import ledger_problems
 from harness.study import preregistration
 from harness.study.preregistration import KEY, Hypothesis
 from tests.support import fake_training

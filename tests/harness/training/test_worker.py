@@ -11,8 +11,8 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from harness.backbones import loading
-from harness.commands import stored_runs
 from harness.outcome import pack_predictions, unpack_predictions
+from harness.results import stored_values
 from harness.tasks import REGISTRY
 from harness.training import job_run, loop, worker, worker_cache
 from harness.training.job_run import JobRun
@@ -25,14 +25,14 @@ def test_class_numbers_come_back(values):
     """Packed class numbers unpack whatever the number of classes, also as arrays."""
     packed = pack_predictions(values, regression=False)
     assert unpack_predictions(packed) == values
-    assert stored_runs.numbers(packed).tolist() == values
+    assert stored_values.numbers(packed).tolist() == values
 
 
 def test_values_come_back_in_single_precision_or_more():
     """Packed values of a regression unpack, also those beyond single precision."""
     assert unpack_predictions(pack_predictions([1.5, -2.25], regression=True)) == [1.5, -2.25]
     assert unpack_predictions(pack_predictions([1e39], regression=True)) == [1e39]
-    assert stored_runs.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [
+    assert stored_values.numbers(pack_predictions([1e39, -0.5], regression=True)).tolist() == [
         1e39,
         -0.5,
     ]

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from harness.backbones.hub import datasets, requests
-from harness.commands import example_texts, stored_runs
 from harness.jobs import Recipe
 from harness.ledger import Ledger
+from harness.results import example_texts
+from harness.results.runs import runs as read_runs
 from harness.tasks import REGISTRY, draws, glue, task_file
 from tests.conftest import ROOT
 
@@ -56,7 +57,7 @@ def stored(folder):
     """The ledger's entries and their runs."""
     with Ledger(str(folder / "r.db")) as ledger:
         entries = ledger.entries()
-        return entries, stored_runs.runs(
+        return entries, read_runs(
             entries, ledger.all_blobs([known.id for known in ledger.settings()])
         )
 

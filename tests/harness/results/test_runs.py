@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.commands.stored_runs import ResultQuery, runs_of
 from harness.jobs import Recipe
 from harness.ledger import Ledger
+from harness.results.query import ResultQuery
+from harness.results.runs import runs_of
 
 
 @pytest.fixture

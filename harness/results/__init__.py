@@ -1,0 +1,1 @@
+"""Results of a ledger, read for commands and reports."""
