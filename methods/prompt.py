@@ -207,12 +207,11 @@ def _prepend(
     from methods.core.attention import full_mask, real_tokens
 
     rows, length = len(embedded), prompt.shape[-2]
-    positions = named.get("position_ids")  # given while a text is written
-    named = _shifted(named, length) if positions is not None else dict(named)
-    if positions is not None:
+    named = dict(named)
+    if (positions := named.get("position_ids")) is not None:  # given while a text is written
         first = torch.arange(length, device=positions.device).expand(rows, -1)
-        named["position_ids"] = torch.cat([first, named["position_ids"].expand(rows, -1)], dim=1)
-        named["attention_mask"] = named["attention_mask"][:, length:]  # it is padded below
+        behind = positions.expand(rows, -1) + length
+        named["position_ids"] = torch.cat([first, behind], dim=1)
     vectors = prompt.expand(rows, -1, -1)  # [rows, length, width]
     named["inputs_embeds"] = torch.cat([vectors.to(embedded), embedded], dim=1)
     if named.get("attention_mask") is not None:

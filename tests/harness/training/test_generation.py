@@ -82,6 +82,16 @@ def written_step_by_step(model, row):
     return " ".join(f"w{token}" for token in written[0, len(start) :].tolist() if token)
 
 
+def with_target(backbone, source, ids):
+    """A source and the text after it, as the rows that are trained on."""
+    if backbone.architecture.encoder_decoder:
+        return {**source, "target_ids": ids, "target_mask": [1] * len(ids)}
+    before = source["input_ids"]
+    both = [*before, *ids]
+    marks = [0] * len(before) + [1] * len(ids)
+    return {"input_ids": both, "attention_mask": [1] * len(both), "target_mask": marks}
+
+
 def _supported(backbone, name, options):
     """Whether the variant works: what stands in front of an encoder, or chooses an attention, is for one kind only."""
     architecture = backbone.architecture
@@ -107,6 +117,36 @@ def test_a_batch_writes_what_each_row_writes_without_a_cache(family, name, optio
         texts = generation.generate(model, DecodedParameters(model.trainable), sources, RECIPE)
         assert texts == [written_step_by_step(model, row) for row in ROWS]
         assert any(texts)
+    finally:
+        model.slots.remove()
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=IDS)
+def test_a_written_text_is_as_probable_as_its_loss_says(family, name, options):
+    """The log probabilities of the tokens while they are written are those of the loss, which reads them at once."""
+    backbone = writer(family)
+    if not _supported(backbone, name, options):
+        return
+    model = attached(backbone, name, options)
+    tensors = DecodedParameters(model.trainable)
+    config = generation._config(backbone.model.inner, backbone, RECIPE)
+    config.return_dict_in_generate = config.output_logits = True
+    try:
+        for source in text_rows.sources(backbone, ROWS):
+            model.slots.install(tensors(None))
+            with torch.no_grad():
+                written = backbone.model.inner.generate(
+                    **generation._padded(backbone, [source]), generation_config=config
+                )
+            ids = written.sequences[0, -len(written.logits) :]
+            expected = [
+                float(logits[0].log_softmax(0)[token])
+                for logits, token in zip(written.logits, ids, strict=True)
+            ]
+            assert expected
+            loss = predict(model, tensors, [with_target(backbone, source, ids.tolist())])
+            assert float(loss) == pytest.approx(-sum(expected) / len(expected), rel=1e-5)
     finally:
         model.slots.remove()
 
