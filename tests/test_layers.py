@@ -17,6 +17,7 @@ LEVELS = (
     "harness/scheduling",
     "harness/scheduling/executors",
     "harness/study",
+    "harness/training/jobs",
     "harness/training",
     "harness/training/rows",
     "harness/artefacts",

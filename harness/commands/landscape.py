@@ -26,9 +26,10 @@ from harness.commands.verify import job_of
 from harness.errors import Unavailable, UsageError
 from harness.streams import stream_seed
 from harness.tasks import Example, metrics
-from harness.training import job_run, testing
+from harness.training import testing
 from harness.training.adapted_model import AdaptedModel, predict
-from harness.training.job_run import JobRun
+from harness.training.jobs import job_run
+from harness.training.jobs.job_run import JobRun
 from harness.training.labels import LabelTarget
 from harness.training.rows import encoding
 from harness.training.rows.truncation import Encoded

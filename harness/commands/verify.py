@@ -200,7 +200,7 @@ def rerun_job(
         tasks: tasks by name.
         device: where to train.
     """
-    from harness.training.worker import run_pack
+    from harness.training.jobs.worker import run_pack
 
     task = tasks.get(entry.task)
     if task is None:

@@ -140,7 +140,7 @@ def run(
     """Train and test jobs in this process."""
     from harness.geometry import ALONE
     from harness.study import pack_planning
-    from harness.training import worker
+    from harness.training.jobs import worker
     from harness.training.ticket import Ticket
 
     where = Path(tempfile.gettempdir())

@@ -99,7 +99,7 @@ def _command(*words: str) -> None:
 def prepared(stored: Any) -> Any:
     """Return the job with its rows and its backbone."""
     from harness.commands.verify import job_of
-    from harness.training.job_run import JobRun
+    from harness.training.jobs.job_run import JobRun
     from harness.training.ticket import Ticket
 
     ticket = Ticket(job=job_of(stored.entry), task=stored.task, keep="none", artefacts=Path())

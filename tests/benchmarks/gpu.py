@@ -149,7 +149,7 @@ def rate(bench: Bench) -> Iterator[Line]:
 def compiled(bench: Bench) -> Iterator[Line]:
     """Yield what compiled steps gain over plain ones, without their compilation."""
     from harness.study import pack_planning
-    from harness.training import worker
+    from harness.training.jobs import worker
     from harness.training.ticket import Ticket
 
     pack = min(8, bench.jobs)

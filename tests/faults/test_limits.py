@@ -23,8 +23,9 @@ from harness.scheduling.progress import RunProgress
 from harness.scheduling.signals import StopSignals
 from harness.study import planning, request
 from harness.study.grid_options import GridOptions
-from harness.training import job_run, packed, peak_memory, testing, worker, worker_cache
-from harness.training.job_run import JobRun
+from harness.training import packed, peak_memory, testing
+from harness.training.jobs import job_run, worker, worker_cache
+from harness.training.jobs.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.support import low_memory_work
 from tests.support.displays import RecordingDisplay

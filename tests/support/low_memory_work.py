@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.outcome import Outcome, ProgressCallback
-from harness.training.job_run import JobRun
+from harness.training.jobs.job_run import JobRun
+from harness.training.jobs.worker import run_pack
 from harness.training.ticket import Ticket
-from harness.training.worker import run_pack
 
 FREE_BYTES = 8 << 20  # that the limited job may allocate
 LIMITED_DRAW = 1

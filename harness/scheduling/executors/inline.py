@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from harness.errors import DiskTrouble
 from harness.redaction import error_message
 from harness.scheduling.executors.base import PackFinished, PackLost, Work, WorkerStatus
+from harness.training.jobs.worker import run_pack
 from harness.training.ticket import Ticket
-from harness.training.worker import run_pack
 
 
 class InlineExecutor:

@@ -18,8 +18,8 @@ from harness.outcome import Outcome
 from harness.redaction import error_message
 from harness.scheduling.executors import worker_start
 from harness.scheduling.executors.base import PackFinished, PackLost, Work, WorkerStatus
+from harness.training.jobs.worker import run_pack
 from harness.training.ticket import Ticket
-from harness.training.worker import run_pack
 
 MOST_STARTS: Final = 6  # of a process, for one pack
 

@@ -9,7 +9,7 @@ from types import TracebackType
 
 # If an import fails, each worker tries it again and its jobs fail with the reason.
 with suppress(Exception):
-    import harness.training.job_run  # noqa: F401
+    import harness.training.jobs.job_run  # noqa: F401
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

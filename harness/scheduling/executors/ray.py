@@ -26,8 +26,8 @@ from harness.scheduling.executors.base import (
     Work,
     WorkerStatus,
 )
+from harness.training.jobs.worker import run_pack
 from harness.training.ticket import Ticket
-from harness.training.worker import run_pack
 
 ACTOR_START = 120.0  # seconds to wait for an actor to start if no worker has one
 

@@ -12,7 +12,7 @@ import pytest
 from harness.backbones import checkpoints
 from harness.errors import Unavailable
 from harness.jobs import BackboneSpec
-from harness.training import worker_cache
+from harness.training.jobs import worker_cache
 from tests.support.hub_server import (
     COMMIT,
     MODEL,

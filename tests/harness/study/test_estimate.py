@@ -10,8 +10,8 @@ from harness.backbones.loading import Backbone
 from harness.costs import CallCosts, Costs
 from harness.study import cost_probe, estimate, planning, request
 from harness.study.grid_options import GridOptions
+from harness.training.jobs.worker import run_pack
 from harness.training.ticket import Ticket
-from harness.training.worker import run_pack
 
 NOTHING = Costs(
     step=0.0, train=CallCosts(), dev=CallCosts(), test=CallCosts(), stochastic=False, trained=0,

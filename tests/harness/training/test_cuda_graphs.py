@@ -13,9 +13,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 import methods
 from harness.geometry import Geometry
 from harness.streams import Streams
-from harness.training import cuda_graphs, packed, stacked, worker, worker_cache
+from harness.training import cuda_graphs, packed, stacked
 from harness.training.adapted_model import AdaptedModel
 from harness.training.cuda_graphs import WARM_UP_STEPS, CapturedStep
+from harness.training.jobs import worker, worker_cache
 from harness.training.labels import Target
 from harness.training.loop import Examples, TrainingLoop
 from harness.training.optimiser import StackedAdamW

@@ -16,9 +16,10 @@ from harness.commands import run
 from harness.geometry import Geometry
 from harness.jobs import BackboneSpec
 from harness.tasks import REGISTRY
-from harness.training import feature_cache, worker, worker_cache
+from harness.training import feature_cache
 from harness.training.adapted_model import AdaptedModel, CallLimit
 from harness.training.feature_cache import CallShape, FeatureReader, FeatureStore
+from harness.training.jobs import worker, worker_cache
 from harness.training.rows import batching
 from tests.support.models import NoTokenizer
 from tests.support.trainings import STREAMS, adapted, tickets_of

@@ -13,7 +13,8 @@ from sklearn.metrics import f1_score
 import methods
 from harness.outcome import pack_sets, unpack_predictions
 from harness.tasks.base import Example
-from harness.training import testing, worker
+from harness.training import testing
+from harness.training.jobs import worker
 from harness.training.labels import THRESHOLDS, LabelTarget, Target
 from tests.support.trainings import THREE, tickets_of
 

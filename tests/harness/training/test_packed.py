@@ -10,9 +10,10 @@ from harness.geometry import Geometry
 from harness.jobs import Recipe
 from harness.ledger import Ledger
 from harness.streams import Streams
-from harness.training import packed, stacked, worker
+from harness.training import packed, stacked
 from harness.training.adapted_model import AdaptedModel
 from harness.training.compiled import CompiledFunction
+from harness.training.jobs import worker
 from harness.training.packed import Pack
 from harness.training.rows import encoding
 from tests.support import trainings

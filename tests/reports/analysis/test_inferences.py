@@ -130,6 +130,9 @@ def test_a_method_whose_dev_score_still_rises_is_not_compared(grid):
     rising = compare(with_gain(0.03))
     assert not only(rising.tests).settled
     assert "dev scores still rose by 3." in verdict(rising)[0]
+    by_loss = [replace(run, writes=True, dev_score=None) for run in with_gain(0.03)]
+    sentence = "the mean probability of a token of dev texts still rose by 3."
+    assert sentence in verdict(compare(by_loss))[0]
     once = [replace(run, curve=[(300, 0.9)]) for run in runs]
     assert only(compare(once).tests).settled
 

@@ -14,8 +14,9 @@ from harness.backbones import loading
 from harness.outcome import pack_predictions, unpack_predictions
 from harness.results import stored_values
 from harness.tasks import REGISTRY
-from harness.training import job_run, loop, worker, worker_cache
-from harness.training.job_run import JobRun
+from harness.training import loop
+from harness.training.jobs import job_test, worker, worker_cache
+from harness.training.jobs.job_run import JobRun
 from harness.training.ticket import Ticket
 from tests.support.trainings import tickets_of
 
@@ -116,13 +117,13 @@ SHORT = {"tasks": "toy-entailment", "methods": "lora,simplex,features", "steps":
 @pytest.fixture
 def fits(monkeypatch):
     """Record the labels and the logits from which temperatures are fitted."""
-    recorded, original = [], job_run.fitted_temperature
+    recorded, original = [], job_test.fitted_temperature
 
     def record(logits, labels):
         recorded.append((tuple(labels), logits))
         return original(logits, labels)
 
-    monkeypatch.setattr(job_run, "fitted_temperature", record)
+    monkeypatch.setattr(job_test, "fitted_temperature", record)
     return recorded
 
 
@@ -160,7 +161,7 @@ def test_the_temperature_changes_no_other_number(tmp_path, monkeypatch):
     assert {bool(outcome.temperature) for outcome in outcomes} == {True, False}
     for outcome, ticket in zip(outcomes, tickets, strict=True):
         assert bool(outcome.temperature) == bool(ticket.task.labels) == bool(outcome.probabilities)
-    monkeypatch.setattr(job_run, "fitted_temperature", lambda *_: None)
+    monkeypatch.setattr(job_test, "fitted_temperature", lambda *_: None)
     without = worker.run_pack(tickets, "cpu", lambda *_: None)
     for one, other in zip(outcomes, without, strict=True):
         assert one.metrics == other.metrics

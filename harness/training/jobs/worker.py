@@ -14,11 +14,12 @@ from harness.errors import DiskTrouble
 from harness.geometry import ALONE, Geometry, padded_outputs
 from harness.outcome import Outcome, ProgressCallback
 from harness.redaction import error_message, redact
-from harness.training import out_of_memory, peak_memory, worker_cache
+from harness.training import out_of_memory, peak_memory
+from harness.training.jobs import worker_cache
 from harness.training.ticket import Ticket
 
 if TYPE_CHECKING:
-    from harness.training.job_run import JobRun
+    from harness.training.jobs.job_run import JobRun
 
 # In the message of torch's error.
 NOT_DETERMINISTIC = "does not have a deterministic implementation"
@@ -87,7 +88,7 @@ def _run_nondeterministic(
 
 
 def _run(tickets: Sequence[Ticket], device: str, progress: ProgressCallback) -> dict[str, Outcome]:
-    from harness.training.job_run import JobRun
+    from harness.training.jobs.job_run import JobRun
 
     outcomes: dict[str, Outcome] = {}
     packs: dict[tuple[object, ...], list[JobRun]] = {}

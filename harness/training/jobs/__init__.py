@@ -1,0 +1,1 @@
+"""One job, or a pack of them, in a worker: from a ticket to outcomes."""
