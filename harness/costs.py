@@ -39,6 +39,8 @@ class Costs(NamedTuple):
     trained: int  # numbers
     process_bytes: int  # of a process that has loaded the backbone
     token_bytes: float  # kept for the backward pass, for each token of a step
+    # A call writes one token of each of its rows; the tokens are those of the sources.
+    write: CallCosts = CallCosts()
 
     def bytes_of(self, step: Shape) -> float:
         """Return the memory that a training with steps of this shape needs."""

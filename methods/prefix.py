@@ -134,7 +134,7 @@ class Prefix(Method):
 
     @property
     def unused(self) -> frozenset[str]:
-        """The MLP's width if there is no MLP, the length if the budget sets it, and positions of an infix."""
+        """Options without effect: `hidden` without an MLP, `length` with a budget, `positions` of an infix."""
         unused = {
             "hidden": not self.decodes,
             "length": self.budget > 0,
@@ -176,7 +176,10 @@ class Prefix(Method):
             shift_positions(slots, length)
 
     def _place_infix(self, slots: Slots, modules: set[str]) -> None:
-        """Let only tokens behind the source see the prefix; the positions of tokens stay as they are."""
+        """Let only the last token of the source and the tokens after it see the prefix.
+
+        The positions of tokens stay as they are.
+        """
         architecture = slots.architecture
         if not architecture.writes or architecture.encoder_decoder:
             raise Unsupported(

@@ -15,6 +15,8 @@ import torch
 from scipy.optimize import nnls
 
 from harness.costs import CallCosts, Costs, Shape
+from harness.jobs import Recipe
+from harness.training import generation
 from harness.training.adapted_model import AdaptedModel, forward, predict
 from harness.training.optimiser import SingleAdamW
 from harness.training.peak_memory import resident_bytes
@@ -24,8 +26,9 @@ from methods import Method
 from methods.core.dropout import RandomMasks
 from methods.core.parameters import DecodedParameters
 
-# Lengths of the rows of each probe.
+# Lengths of the rows of each probe; for writing, rows, tokens of a source, and tokens that are written.
 PROBES: Final = ((16,) * 2, (64,) * 2, (16,) * 8, (16, 16, 64, 64), (16,) * 16, (48,) * 8)
+WRITING_PROBES: Final = ((1, 16, 4), (8, 16, 4), (8, 64, 4), (1, 16, 12), (16, 32, 8))
 SECONDS: Final = 0.05  # spent on a probe, if it can be repeated in that time
 REPEATS: Final = 5  # at most
 
@@ -48,7 +51,7 @@ def measure(adapted: AdaptedModel, method: Method) -> Costs:
 
     step, train, token_bytes = 0.0, CallCosts(), 0.0
     with _one_thread():
-        if method.closed_form is None:
+        if method.closed_form is None and method.trains:
             take = _step(adapted, method, generator)
             step, train = _fit([_seconds(take, probe) for probe in rows], shapes, steps=True)
             token_bytes = _token_bytes(take, rows, shapes)
@@ -62,6 +65,7 @@ def measure(adapted: AdaptedModel, method: Method) -> Costs:
                 [_seconds(lambda probe: evaluate(probe, stochastic=True), probe) for probe in rows],
                 shapes,
             )
+        write = _writing(adapted) if backbone.writes else CallCosts()
     return Costs(
         step=step,
         train=train,
@@ -71,14 +75,42 @@ def measure(adapted: AdaptedModel, method: Method) -> Costs:
         trained=sum(tensor.numel() for tensor in trainable.parameters()),
         process_bytes=resident_bytes(),
         token_bytes=token_bytes,
+        write=write,
     )
+
+
+def _writing(adapted: AdaptedModel) -> CallCosts:
+    """Return what greedy search costs."""
+    backbone, trainable = adapted.backbone, adapted.trainable
+    adapted.slots.install(DecodedParameters(trainable)(None))
+    inner: Any = backbone.model.inner
+    seconds, shapes = [], []
+    for count, length, steps in WRITING_PROBES:
+        recipe = Recipe(target_length=steps)
+        options = generation.search_options(inner, backbone, recipe)
+        options.min_new_tokens = steps
+        batch = generation.padded(backbone, [_row(backbone, length)] * count)
+
+        def write(_: Sequence[Encoded], options: Any = options, batch: Any = batch) -> None:
+            with torch.no_grad():
+                inner.generate(**batch, generation_config=options)
+
+        seconds.append(_seconds(write, []))
+        shapes.append(generation.shape_on_cpu([length] * count, [steps] * count, recipe))
+    return _fit(seconds, shapes)[1]
 
 
 def _row(backbone: Any, length: int) -> Encoded:
     body = backbone.model.get_submodule(backbone.architecture.body)
     token = 5 % int(body.get_input_embeddings().num_embeddings)
     length = min(length, backbone.max_length)
-    return {"input_ids": [token] * length, "attention_mask": [1] * length}
+    row = {"input_ids": [token] * length, "attention_mask": [1] * length}
+    if not backbone.writes:
+        return row
+    target = [1] * (length // 2)
+    if backbone.architecture.encoder_decoder:
+        return {**row, "target_ids": [token] * len(target), "target_mask": target}
+    return {**row, "target_mask": [0] * (length - len(target)) + target}
 
 
 def _step(

@@ -18,7 +18,7 @@ import methods
 from harness import provenance
 from harness.cache import DiskCache
 from harness.costs import CallCosts, Costs, Shape
-from harness.jobs import BackboneSpec, DrawSpec, Job, canonical
+from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe, canonical
 from harness.study.planning import Plan, Request
 from harness.tasks import draws
 from harness.tasks.base import Example, Task
@@ -46,7 +46,7 @@ def estimate(
 ) -> dict[str, JobEstimate]:
     """Return the estimate of each job of a plan for a worker on the CPU, by digest.
 
-    Jobs whose method cannot be tried, and jobs that write text, are absent.
+    Jobs whose method cannot be tried are absent. A text is taken to be as long as its first reference.
 
     Args:
         request: the request.
@@ -56,13 +56,13 @@ def estimate(
     Raises:
         Unavailable: the backbone or the data are not available.
     """
-    return _estimate(request, plan, _Known(plan.backbone, request.recipe.max_length, progress))
+    return _estimate(request, plan, progress)
 
 
 def known_estimate(request: Request, plan: Plan) -> dict[str, JobEstimate]:
     """Return the estimates if an earlier plan has measured all that they need; otherwise none."""
     try:
-        return _estimate(request, plan, _Known(plan.backbone, request.recipe.max_length, None))
+        return _estimate(request, plan, None)
     except _NotMeasured:
         return {}
 
@@ -82,15 +82,20 @@ class _NotMeasured(Exception):
     """Something is not in the cache."""
 
 
-def _estimate(request: Request, plan: Plan, known: _Known) -> dict[str, JobEstimate]:
+def _estimate(
+    request: Request, plan: Plan, progress: Callable[[str], None] | None
+) -> dict[str, JobEstimate]:
+    known_of = {
+        writes: _Known(plan.backbone, request.recipe, progress, writes=writes)
+        for writes in (False, True)
+    }
     by_label = {methods.label(method): method for method in request.methods}
     counts = Counter((job.label, job.draw.task) for job in plan.jobs)
     cells: dict[tuple[str, str, int], JobEstimate | None] = {}
     estimates = {}
     for job in plan.jobs:
         cell = job.label, job.draw.task, job.draw.size
-        if plan.tasks[job.draw.task].text:
-            continue
+        known = known_of[plan.tasks[job.draw.task].text]
         if cell not in cells:
             costs = known.costs(by_label[job.label])
             shapes = _Shapes(known, plan.tasks[job.draw.task], job)
@@ -98,7 +103,8 @@ def _estimate(request: Request, plan: Plan, known: _Known) -> dict[str, JobEstim
             cells[cell] = costs and _of_job(job, by_label[job.label], costs, shapes, sharing)
         if (found := cells[cell]) is not None:
             estimates[job.digest] = found
-    known.save()
+    for known in known_of.values():
+        known.save()
     return estimates
 
 
@@ -113,12 +119,21 @@ def _of_job(job: Job, method: Method, costs: Costs, shapes: _Shapes, sharing: in
         return JobEstimate(
             SOLVER_SECONDS + costs.test.seconds(drawn) + once, costs.bytes_of(Shape(0, 0, 0))
         )
-    testing = costs.test.seconds(shapes.of_rows("test", draw.n_test))
+    if shapes.task.text:
+        testing = costs.write.seconds(shapes.of_writing("test", draw.n_test))
+    else:
+        testing = costs.test.seconds(shapes.of_rows("test", draw.n_test))
     step = shapes.of_step(recipe.batch_size)
     copies = method.dev_scoring.copies_of(draw.n_dev) if costs.stochastic else 1
     evaluation = costs.dev.seconds(shapes.of_rows("drawn", draw.n_dev * copies))
-    # The temperature is fitted at the centroid.
-    temperature = costs.test.seconds(shapes.of_rows("drawn", draw.n_dev))
+    if shapes.task.text and recipe.dev_score == "metric":
+        evaluation += costs.write.seconds(shapes.of_writing("drawn", draw.n_dev))
+    if not method.trains:
+        return JobEstimate(evaluation + testing, costs.bytes_of(Shape(0, 0, 0)))
+    # The temperature of classes is fitted at the centroid.
+    temperature = (
+        0.0 if shapes.task.text else costs.test.seconds(shapes.of_rows("drawn", draw.n_dev))
+    )
     seconds = (
         recipe.steps * (costs.step + costs.train.seconds(step))
         + math.ceil(recipe.steps / recipe.eval_every) * evaluation
@@ -133,15 +148,27 @@ class _Known:
 
     Args:
         spec: the backbone.
-        max_length: tokens of a row.
+        recipe: lengths of rows and of texts.
         progress: called with what is being found; None: find nothing, raise `_NotMeasured`.
+        writes: whether the backbone writes text.
     """
 
     def __init__(
-        self, spec: BackboneSpec, max_length: int, progress: Callable[[str], None] | None
+        self,
+        spec: BackboneSpec,
+        recipe: Recipe,
+        progress: Callable[[str], None] | None,
+        *,
+        writes: bool,
     ) -> None:
-        self.spec, self.max_length, self._progress = spec, max_length, progress
-        place = canonical(asdict(spec)), max_length, provenance.environment()
+        self.spec, self.max_length, self._progress = spec, recipe.max_length, progress
+        self._target_length = recipe.target_length if writes else 0
+        place = (
+            canonical(asdict(spec)),
+            self.max_length,
+            self._target_length,
+            provenance.environment(),
+        )
         self._costs = DiskCache("costs", *place, provenance.processor())
         self._shapes = DiskCache("shapes", *place)
 
@@ -161,7 +188,7 @@ class _Known:
                 return None
             values = found._asdict()
             self._costs.set(key, values)
-        calls = {name: CallCosts(*values[name]) for name in ("train", "dev", "test")}
+        calls = {name: CallCosts(*values[name]) for name in ("train", "dev", "test", "write")}
         return Costs(**(values | calls))
 
     def _announce(self, text: str) -> None:
@@ -197,8 +224,9 @@ class _Known:
 
         self.bytes_before = resident_bytes()
         checkpoints.locate_verified(self.spec.name, self.spec.revision)
-        backbone = loading.load(self.spec, "cpu")
-        return replace(backbone, max_length=self.max_length)
+        writes = self._target_length > 0
+        backbone = loading.load(self.spec, "cpu", writes=writes)
+        return replace(backbone, max_length=self.max_length, target_length=self._target_length)
 
     def shape(self, key: str, find: Callable[[], Shape]) -> Shape:
         """Return a shape from the cache, or find it."""
@@ -207,7 +235,7 @@ class _Known:
             self._shapes.set(key, values)
         return Shape(*values)
 
-    def lengths(self, task: Task, rows: DrawSpec, job: Job) -> dict[str, list[int]]:
+    def lengths(self, task: Task, rows: DrawSpec, job: Job) -> dict[str, list[Lengths]]:
         """Return the tokens of some examples of a draw, in random order: of `drawn` and of `test` ones."""
         from harness.training.rows.encoding import encode
 
@@ -220,19 +248,29 @@ class _Known:
             job.recipe,
         )
 
-        def count(examples: Sequence[Example]) -> list[int]:
+        def count(examples: Sequence[Example]) -> list[Lengths]:
             some = random.Random(0).sample(examples, min(SAMPLE, len(examples)))  # noqa: S311
-            return [len(row["input_ids"]) for row in encode(self.backbone, some)]
+            return [
+                Lengths(len(row["input_ids"]), sum(row.get("target_mask", ())))
+                for row in encode(self.backbone, some)
+            ]
 
         tests = [row for part in draw.tests.values() for row in part]
         return {"drawn": count([*draw.train, *draw.dev]), "test": count(tests)}
+
+
+class Lengths(NamedTuple):
+    """Tokens of a row, and of the text that is to be written for it; the row of a decoder contains the text."""
+
+    row: int
+    target: int
 
 
 class _Shapes:
     """The shapes of the forward calls of a job."""
 
     def __init__(self, known: _Known, task: Task, job: Job) -> None:
-        self._known, self._task, self._job = known, task, job
+        self._known, self.task, self._job = known, task, job
         draw = job.draw
         self._key = canonical([task.name, task.version, draw.revision, draw.size])
 
@@ -243,6 +281,20 @@ class _Shapes:
             return self._shape(self._some(which, count))
 
         return self._known.shape(f"{self._key} {which} {count}", find)
+
+    def of_writing(self, which: str, count: int) -> Shape:
+        """Return the calls in which texts are written for this many `drawn` or `test` rows."""
+        recipe = self._job.recipe
+
+        def find() -> Shape:
+            from harness.training import generation
+
+            some = self._some(which, count)
+            inside = not self._known.backbone.architecture.encoder_decoder
+            sources = [row.row - row.target * inside for row in some]
+            return generation.shape_on_cpu(sources, [row.target for row in some], recipe)
+
+        return self._known.shape(f"{self._key} written {which} {count} {recipe.beams}", find)
 
     def of_step(self, batch_size: int) -> Shape:
         """Return the mean calls of a training step."""
@@ -261,7 +313,8 @@ class _Shapes:
         def find(part: int) -> Shape:
             from harness.training.feature_cache import shapes_on_cpu
 
-            return shapes_on_cpu(self._some(which, count), self._known.max_length)[part]
+            lengths = [row.row for row in self._some(which, count)]
+            return shapes_on_cpu(lengths, self._known.max_length)[part]
 
         key = f"{self._key} features {which} {count}"
         computing, probing = (
@@ -270,15 +323,16 @@ class _Shapes:
         return computing, probing
 
     @cached_property
-    def _lengths(self) -> dict[str, list[int]]:
-        return self._known.lengths(self._task, self._job.draw, self._job)
+    def _lengths(self) -> dict[str, list[Lengths]]:
+        return self._known.lengths(self.task, self._job.draw, self._job)
 
-    def _some(self, which: str, count: int) -> list[int]:
+    def _some(self, which: str, count: int) -> list[Lengths]:
         """Return this many lengths like those of the sample."""
         sample = self._lengths[which]
         return (sample * math.ceil(count / len(sample)))[:count]
 
-    def _shape(self, lengths: Sequence[int]) -> Shape:
+    def _shape(self, rows: Sequence[Lengths]) -> Shape:
         from harness.training.rows.batching import shape_on_cpu
 
+        lengths = [row.row for row in rows]
         return shape_on_cpu(lengths, self._known.spec.dtype, self._known.max_length)

@@ -1,6 +1,6 @@
 """Turn a request into jobs: look up revisions, fingerprint draws, and name infeasible cells. Nothing is trained."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -53,22 +53,25 @@ class Plan:
         return [task for name, task in self.tasks.items() if name in revisions], revisions
 
     def part(self, number: int, parts: int) -> "Plan":
-        """Return one part of the plan. Each part has about as many jobs of every method, size and task.
+        """Return one part of the plan.
+
+        If the study has at least as many draws as parts, the parts have about equally many jobs of each method,
+        task and size.
 
         Args:
             number: From 1 to `parts`; the first part has all infeasible cells.
             parts: The number of parts.
         """
-        blocks: dict[tuple[str, int, int, int], int] = {}
-        jobs, within = [], Counter[int]()
+        # The jobs of a block differ in their method only. The part moves on by one with each method of a block, with
+        # each block of a draw, and with each draw; otherwise, one part could have all jobs of a task.
+        blocks_of: defaultdict[int, dict[tuple[str, int, int], int]] = defaultdict(dict)
+        jobs, within = [], Counter[tuple[int, tuple[str, int, int]]]()
         for job in self.jobs:
-            block = blocks.setdefault(
-                (job.draw.task, job.draw.size, job.draw.number, job.seed), len(blocks)
-            )
-            # Methods are innermost, so that each block starts with another part.
-            if (block + within[block]) % parts == number - 1:
+            block, draw = (job.draw.task, job.draw.size, job.seed), job.draw.number
+            place = blocks_of[draw].setdefault(block, len(blocks_of[draw]))
+            if (draw + place + within[draw, block]) % parts == number - 1:
                 jobs.append(job)
-            within[block] += 1
+            within[draw, block] += 1
         return replace(self, jobs=tuple(jobs), infeasible=self.infeasible if number == 1 else ())
 
 
@@ -125,7 +128,10 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
 def _refusals(
     request: Request, backbone: BackboneSpec, writes: bool, progress: Callable[[str], None]
 ) -> list[str]:
-    """Return for each method why the backbone does not support it, to write text or to classify; empty if it does."""
+    """Return for each method why the backbone does not support it, or an empty text if it does.
+
+    A backbone supports methods either for writing text, if `writes`, or for classifying.
+    """
     supports = compatibility.find(
         backbone, request.methods, request.recipe.max_length, progress, writes=writes
     )
@@ -167,7 +173,7 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         task.holdout,
         task.labels,
     ]
-    # The names are part of the key, so that another version's facts are not read.
+    # The key has the fields "shared" and "absent" of the cached facts: a cache without them is not read.
     known = DiskCache("draws", "shared", "absent", *sampling, *population)
     read = cache(lambda split: task.reader.examples(split, revision))
     blocks: list[tuple[DrawSpec, str]] = []

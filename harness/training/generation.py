@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 from harness.backbones.loading import Backbone
+from harness.costs import Shape
 from harness.jobs import Recipe
 from harness.training import out_of_memory
 from harness.training.adapted_model import AdaptedModel, Tensors
@@ -52,11 +53,11 @@ def _generate(
     backbone = adapted.backbone
     adapted.slots.install(tensors(None))
     model: Any = backbone.model
-    config = _config(model.inner, backbone, recipe)
+    config = search_options(model.inner, backbone, recipe)
     texts = [""] * len(rows)
     limit = max_tokens or MAX_TOKENS[backbone.device.type]
-    for group in _groups(rows, recipe, limit):
-        batch = _padded(backbone, [rows[index] for index in group])
+    for group in _groups([len(row["input_ids"]) for row in rows], recipe, limit):
+        batch = padded(backbone, [rows[index] for index in group])
         written = model.inner.generate(**batch, generation_config=config)
         first = 1 if model.encodes else batch["input_ids"].shape[1]
         decoded = backbone.tokenizer.batch_decode(written[:, first:], skip_special_tokens=True)
@@ -65,7 +66,28 @@ def _generate(
     return texts
 
 
-def _config(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
+def shape_on_cpu(sources: Sequence[int], targets: Sequence[int], recipe: Recipe) -> Shape:
+    """Return the calls in which texts are written: one for each token of a group's longest text.
+
+    Args:
+        sources: tokens of each source.
+        targets: tokens of each text, its end included.
+        recipe: its beams and greatest length.
+
+    Returns:
+        The calls, the tokens of the sources with padding, and the rows of all calls.
+    """
+    calls = tokens = rows = 0
+    for group in _groups(sources, recipe, MAX_TOKENS["cpu"]):
+        steps = min(max(targets[index] for index in group), recipe.target_length)
+        beams = len(group) * recipe.beams
+        calls += steps
+        tokens += beams * max(sources[index] for index in group)
+        rows += beams * steps
+    return Shape(calls, tokens, rows)
+
+
+def search_options(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
     """Return how texts are written.
 
     From the model's own configuration it takes only the token that starts the decoder, and the token that must
@@ -86,14 +108,14 @@ def _config(inner: Any, backbone: Backbone, recipe: Recipe) -> GenerationConfig:
     )
 
 
-def _groups(rows: Sequence[Encoded], recipe: Recipe, limit: int) -> list[list[int]]:
-    """Return the indices of the rows in groups of similar length.
+def _groups(lengths: Sequence[int], recipe: Recipe, limit: int) -> list[list[int]]:
+    """Return the indices of sources in groups of similar length.
 
     A group has at most `limit` tokens in one call, or a single row.
     """
     groups: list[list[int]] = []
-    for index in sorted(range(len(rows)), key=lambda index: (len(rows[index]["input_ids"]), index)):
-        tokens = (len(rows[index]["input_ids"]) + recipe.target_length) * recipe.beams
+    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
+        tokens = (lengths[index] + recipe.target_length) * recipe.beams
         if groups and tokens * (len(groups[-1]) + 1) <= limit:
             groups[-1].append(index)
         else:
@@ -101,17 +123,17 @@ def _groups(rows: Sequence[Encoded], recipe: Recipe, limit: int) -> list[list[in
     return groups
 
 
-def _padded(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+def padded(backbone: Backbone, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
     """Return the rows padded to the longest, on the left for a decoder: `{name: [rows, tokens]}`."""
     longest = max(len(row["input_ids"]) for row in rows)
     fill = {"input_ids": backbone.tokenizer.pad_token_id}
     left = not backbone.architecture.encoder_decoder
 
-    def padded(name: str, row: Encoded) -> list[int]:
+    def filled(name: str, row: Encoded) -> list[int]:
         padding = [fill.get(name, 0)] * (longest - len(row[name]))
         return [*padding, *row[name]] if left else [*row[name], *padding]
 
     return {
-        name: to_device(torch.tensor([padded(name, row) for row in rows]), backbone.device)
+        name: to_device(torch.tensor([filled(name, row) for row in rows]), backbone.device)
         for name in ("input_ids", "attention_mask")
     }

@@ -48,8 +48,9 @@ class Examples:
 
 @dataclass
 class FitResult:
-    """The result of a training, by a `TrainingLoop` or in closed form (where a step is a candidate).
+    """The result of a training, by a `TrainingLoop` or in closed form.
 
+    A closed form has no steps: there, a step is the number of a candidate solution.
     After a loop, `TrainingLoop.adapted.trainable` holds the selected checkpoint, or the latest parameters if
     no checkpoint was selected.
     """
@@ -283,9 +284,9 @@ def fit(loop: TrainingLoop, micro_batch: int = 0) -> FitResult:
 
 
 def _parts_of_step(step: StepRequest, size: int) -> Iterator[StepRequest]:
-    """Split a step into parts with one backward pass each.
+    """Split a step into parts of at most `size` rows, with one backward pass each; 0: one part.
 
-    `forward` may split a part further into the micro-batches of `batching`, which are single forward calls.
+    `forward` may run a part as several calls of the model, grouped by length.
     The mean of the parts' losses, weighted by numbers of rows, is the loss of the step.
     """
     count = len(step.indices)

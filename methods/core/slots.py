@@ -1,4 +1,4 @@
-"""Slots: the places where a method's tensors enter a model of transformers.
+"""Slots: the places where a method's tensors enter a model of the transformers library.
 
 A slot is a named parameter of a module of the model. Removing a slot that replaces a parameter restores the
 original. A hook or the attention function reads an added slot; both do nothing while the slots are empty.
@@ -60,7 +60,8 @@ class Slots:
         self, _body: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
         """Record the number of rows and the padding mask of the current batch."""
-        # While a text is written, an encoder-decoder has read its source, and the decoder gets tokens only.
+        # While an encoder-decoder writes, its encoder has already run: the call has `decoder_input_ids`, but neither
+        # `input_ids` nor `inputs_embeds`.
         tokens = [*inputs[:1], *map(named.get, ("input_ids", "inputs_embeds", "decoder_input_ids"))]
         self._rows = next(len(tensor) for tensor in tokens if tensor is not None)
         mask = named.get("attention_mask")
@@ -169,8 +170,8 @@ class Slots:
         """Add the slots of a gate on a module's input `[rows, tokens, width]`.
 
         The gate is a sigmoid of one linear output, averaged over the real tokens of a row.
-        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code, which
-            also averages over padding.
+        Source: Mao et al. 2022, arXiv 2110.07577, section 3.2, and its released code. Unlike here, that code
+            averages over padding tokens too.
 
         Raises:
             Unsupported: the model writes text.
@@ -215,7 +216,7 @@ class Slots:
             self._masks = None
 
     def is_linear(self, name: str) -> bool:
-        """Return whether a slot is a weight or bias of a linear layer; parameters of norms have no row axis."""
+        """Return whether a slot is a weight or bias of a linear layer; only such a slot may have a row axis."""
         return is_linear(self._sites[name][0])
 
     def original(self, name: str) -> Tensor:
@@ -256,7 +257,7 @@ class Slots:
 
 
 def add_head(slots: Slots) -> None:
-    """Add the slots of the head, which every method trains; a model that writes text has no head."""
+    """Add the slots of the head, which every method trained by gradient trains; a model that writes has none."""
     architecture, backbone = slots.architecture, slots.backbone
     if architecture.writes:
         return
@@ -273,7 +274,7 @@ class RowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
-            # For a part of `[rows, tokens, in]`, torch would copy the weight for every row.
+            # For a slice of a larger `[rows, tokens, in]`, torch would copy the weight for every row.
             return F.linear(x.contiguous() if x.dim() == 3 else x, self.weight, self.bias)
         flat = x.dim() == 2  # [rows, in], else [rows, tokens, in]
         out = (x[:, None] if flat else x) @ self.weight.mT  # [rows, tokens, out]

@@ -44,12 +44,14 @@ class Contrast:
     effect: float
     these: Inference  # about the same tasks
     others: Inference | None  # about other tasks; None with a single task
-    planned: int  # number of tasks of a complete comparison, or of draws with a single task
+    planned: (
+        int  # number of tasks of a complete comparison; if there is only one task, of its draws
+    )
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
-    planned_pairs: int  # blocks of the draws that are planned at all sizes
+    planned_pairs: int  # blocks of the draws that are planned at every size
     failed: int = 0  # planned pairs that are missing because a run failed
-    wins: int  # number of tasks on which the method is better, or of draws with a single task
+    wins: int  # number of tasks on which the method is better; if there is only one task, of its draws
     ties: int
     losses: int
     sd: float  # of these tasks or draws
@@ -63,10 +65,10 @@ class Contrast:
     max_draws: int = 0  # the declared maximum of the study's hypothesis
     p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
     seconds: float = 0.0  # device time of one more draw of both methods
-    draws_mean: float = math.nan  # harmonic mean per task, because noise goes with 1 / draws
+    draws_mean: float = math.nan  # harmonic mean over tasks, because noise goes with 1 / draws
     look: int = 1  # how many times the comparison was complete, this time included
     declared: bool = False  # whether it is the study's hypothesis, which is tested alone
-    # overall: points of each draw, and the variance of their mean, by task
+    # By task, only in the family "overall": the difference of each draw in points, and the variance of their mean.
     differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     variances: Mapping[str, float] = field(default_factory=dict)
     barred: tuple[Bar, ...] = ()  # what bars every claim of this comparison
@@ -99,7 +101,7 @@ class Contrast:
 
     @property
     def n(self) -> int:
-        """Number of tasks, or of draws with a single task."""
+        """Number of tasks; if there is only one task, of its draws."""
         return self.widest.n
 
 
@@ -172,7 +174,8 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
 def pairwise_contrasts(paired_runs: PairedRuns, methods: Sequence[str]) -> list[Contrast]:
     """Compare every two of the methods over all tasks and sizes, by Holm over all pairs.
 
-    The pair of a declared hypothesis waits for the end of its study here too.
+    The pair of a declared hypothesis has the levels of its study here too, and its claim about other tasks waits
+    for the last look.
     """
     tests = []
     for first, second in combinations(methods, 2):
@@ -318,10 +321,10 @@ def _level(
     look, most = len(before) + 1, paired_runs.max_draws
     if not (declared and most):
         return _Level(undeclared_level(look), look)
-    # A study has as many draws as its task and size with the fewest. If it had those of any other, every
-    # task that is completed would be another test at the last level.
+    # The draws of a study are the fewest over its tasks and sizes. If they were the most, the study would be
+    # complete with its first complete task, and each further task would be one more test at the last level.
     if draws and _ended(paired_runs, method, tasks, scope):
-        bar = (f"the study ended with {most} draws, before seeds were added",)
+        bar = (f"the study ended with {most} draws; runs were added after that",)
         return _Level(ALPHA, look, bar, bar)
     now = min(draws, default=0)
     before = [count for count in before if count < now]

@@ -156,7 +156,7 @@ def _line(comparison: Comparison, test: Contrast) -> str:
 def _paragraph(comparison: Comparison, test: Contrast) -> str:
     """Return one comparison in words, with its role in a study that declares a hypothesis.
 
-    A paragraph may be quoted without the others.
+    Every paragraph repeats the role, because it may be quoted without the others.
     """
     role = ""
     if comparison.hypothesis is not None:
@@ -246,7 +246,7 @@ def _remarks(test: Contrast) -> Iterator[str]:
 
 
 def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
-    """Yield how the first open claim that has a next step can detect a difference that matters.
+    """Yield the next step of the first open claim that has one: see `_more_draws`.
 
     If there is none, yield the fewest draws or tasks that a claim takes.
     """

@@ -306,17 +306,17 @@ def test_a_missing_database_is_not_created(bench, tmp_path, command):
 
 
 @pytest.mark.parametrize("of", [2, 3, 5])
-def test_every_shard_has_its_share_of_every_method(of):
-    """Methods vary fastest in a plan, so taking every n-th job could give a shard one method only."""
-    from collections import Counter
-
+@pytest.mark.parametrize("tasks", ["toy-sentiment", "toy-sentiment,toy-entailment"])
+@pytest.mark.parametrize("labels", ["lora", "lora,prefix,head,bitfit,ia3"])
+def test_every_shard_has_its_share_of_every_method_task_and_size(of, labels, tasks):
+    """Taking every n-th job of a plan could give a shard one method, one task or one size only."""
     from harness.study import planning, request
     from harness.study.grid_options import GridOptions
 
     grid = GridOptions(
         model="tiny",
-        methods="lora,prefix,head,bitfit,ia3",
-        tasks="toy-sentiment",
+        methods=labels,
+        tasks=tasks,
         sizes="20,40",
         draws="5",
         steps="4",
@@ -326,7 +326,14 @@ def test_every_shard_has_its_share_of_every_method(of):
     assert sorted(job.digest for part in parts for job in part.jobs) == sorted(
         job.digest for job in plan.jobs
     )
-    for part in parts:
-        counts = Counter(job.label for job in part.jobs)
-        assert len(counts) == 5
-        assert max(counts.values()) - min(counts.values()) <= 2
+    kinds = {(job.label, job.draw.task, job.draw.size) for job in plan.jobs}
+    for position in range(3):
+        for value in {kind[position] for kind in kinds}:
+            counts = [
+                sum(
+                    (job.label, job.draw.task, job.draw.size)[position] == value
+                    for job in part.jobs
+                )
+                for part in parts
+            ]
+            assert max(counts) - min(counts) <= 2

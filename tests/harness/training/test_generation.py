@@ -130,14 +130,14 @@ def test_a_written_text_is_as_probable_as_its_loss_says(family, name, options):
         return
     model = attached(backbone, name, options)
     tensors = DecodedParameters(model.trainable)
-    config = generation._config(backbone.model.inner, backbone, RECIPE)
+    config = generation.search_options(backbone.model.inner, backbone, RECIPE)
     config.return_dict_in_generate = config.output_logits = True
     try:
         for source in text_rows.sources(backbone, ROWS):
             model.slots.install(tensors(None))
             with torch.no_grad():
                 written = backbone.model.inner.generate(
-                    **generation._padded(backbone, [source]), generation_config=config
+                    **generation.padded(backbone, [source]), generation_config=config
                 )
             ids = written.sequences[0, -len(written.logits) :]
             expected = [

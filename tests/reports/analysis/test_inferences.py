@@ -218,7 +218,7 @@ def test_seeds_after_the_last_draw_of_a_declared_study_claim_nothing(grid):
 
     assert at(3).these.barred == ()
     ended = at(6)
-    assert ended.these.barred == ("the study ended with 6 draws, before seeds were added",)
+    assert ended.these.barred == ("the study ended with 6 draws; runs were added after that",)
     assert not ended.settled
 
 
