@@ -88,6 +88,20 @@ def test_every_method_is_measured():
     assert all(found.seconds > 0 and found.bytes > 100 << 20 for found in estimates.values())
 
 
+def test_every_method_that_writes_is_measured():
+    """Each method that writes has seconds on the decoder that comes with bench, and none costs less than the floor."""
+    names = [
+        name for name in methods.suitable(writes=True) if not methods.plugin_of(methods.build(name))
+    ]
+    checked, plan = planned(
+        methods=",".join(names), model="tiny-gpt", tasks="toy-table-to-text", steps="200"
+    )
+    estimates = estimate.estimate(checked, plan)
+    assert estimates.keys() == {job.digest for job in plan.jobs}
+    seconds = {job.label: estimates[job.digest].seconds for job in plan.jobs}
+    assert min(seconds, key=seconds.__getitem__) == "zero-shot"
+
+
 def test_a_run_knows_what_an_earlier_plan_measured(tmp_path, monkeypatch):
     """Without the measurements of a plan, a run estimates nothing and measures nothing."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))

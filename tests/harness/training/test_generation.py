@@ -151,6 +151,42 @@ def test_a_written_text_is_as_probable_as_its_loss_says(family, name, options):
         model.slots.remove()
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_shape_of_writing_counts_its_calls(monkeypatch, family, beams):
+    """One call for each token of a group's longest text; the first call of a group reads the sources."""
+    monkeypatch.setitem(generation.MAX_TOKENS, "cpu", 40 * beams)
+    backbone = writer(family)
+    model = attached(backbone, "zero-shot", {})
+    recipe = Recipe(target_length=12, beams=beams)
+    options, calls = generation.search_options, []
+
+    def all_tokens(*arguments):
+        found = options(*arguments)
+        found.min_new_tokens = 12
+        return found
+
+    monkeypatch.setattr(generation, "search_options", all_tokens)
+    body = backbone.model.get_submodule(backbone.architecture.body)
+    decoder = getattr(body, "decoder", body)
+
+    def count(_module, inputs, named):
+        tokens = inputs[0] if inputs else named["input_ids"]
+        calls.append(tuple(tokens.shape))
+
+    hook = decoder.register_forward_pre_hook(count, with_kwargs=True)
+    sources = text_rows.sources(backbone, ROWS)
+    try:
+        generation.generate(model, DecodedParameters(model.trainable), sources, recipe)
+    finally:
+        hook.remove()
+        model.slots.remove()
+    shape = generation.shape_on_cpu([len(row["input_ids"]) for row in sources], [12] * 3, recipe)
+    assert (len(calls), sum(rows for rows, _ in calls)) == (shape.calls, shape.rows)
+    if not backbone.architecture.encoder_decoder:
+        assert sum(rows * tokens for rows, tokens in calls if tokens > 1) == shape.tokens
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_loss_is_the_mean_over_the_tokens_of_a_reference(family):
     """It equals the loss of the library for one row at a time; padding and the source do not count."""
