@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import ClosedForm, Method, option, require
+from methods.core.method import ClosedForm, Method, added_option, option, require
 from methods.core.protocols import Streams
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ class Features(Method):
     the model; its `C` is the inverse strength of the penalty. With `c=0` the dev score selects one of five values,
     as it selects a checkpoint of other methods.
 
+    With `pairs=apart`, the features of a pair whose texts have the states u and v are u * v, |u - v| and the cosine
+    of u and v.
+
     Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3. The paper gives no grid.
+    The product and the distance of two texts: Tai et al. 2015, arXiv 1503.00075, section 4.2; Conneau et al. 2017,
+    arXiv 1705.02364, section 3.1, who add u and v themselves.
     """
 
     name: ClassVar[str] = "features"
@@ -40,6 +45,12 @@ class Features(Method):
         "mean",
         "mean over the tokens, or cls: the first token, in a causal model the last one.",
         choices=("mean", "cls"),
+    )
+    pairs: str = added_option(
+        "joint",
+        "joint: the backbone reads the two texts of a pair as one; apart: it reads each by itself, as a sentence "
+        "encoder does.",
+        choices=("joint", "apart"),
     )
     c: float = option(
         0.0,
@@ -65,12 +76,16 @@ class Features(Method):
 
     unused: ClassVar[frozenset[str]] = frozenset({"lr", "weight_decay", "dropout"})
 
+    @property
+    def reads_apart(self) -> bool:
+        return self.pairs == "apart"
+
     def place(self, slots: Slots) -> None:
         import torch
 
         from methods.core.slots import row_bias
 
-        slots.add("", "readout", (slots.backbone.outputs, slots.architecture.hidden), -1)
+        slots.add("", "readout", (slots.backbone.outputs, slots.backbone.features), -1)
         slots.add("", "readout_bias", (slots.backbone.outputs,), -1)
         pooled: list[Tensor] = []
 
@@ -87,7 +102,8 @@ class Features(Method):
                 pooled[:] = [states[range(len(states)), token]]
 
         def classify(module: Any, _inputs: Any, _output: Tensor) -> Tensor:  # [rows, outputs]
-            logits: Tensor = pooled[0] @ module.readout.mT + row_bias(module.readout_bias)
+            features = _of_pairs(pooled[0]) if slots.backbone.apart else pooled[0]
+            logits: Tensor = features @ module.readout.mT + row_bias(module.readout_bias)
             return logits
 
         slots.hook(slots.architecture.body, pool)
@@ -135,10 +151,20 @@ class Features(Method):
     def feature_options(self) -> Mapping[str, Any]:
         return {"pooling": self.pooling}
 
-    def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
+    def identity(self, features: int) -> Mapping[str, np.ndarray]:
         import numpy as np
 
-        return {"readout": np.eye(hidden), "readout_bias": np.zeros(hidden)}
+        return {"readout": np.eye(features), "readout_bias": np.zeros(features)}
+
+
+def _of_pairs(states: Tensor) -> Tensor:
+    """Return the features of pairs `[rows, 2 * hidden + 1]` from the states of their texts `[2 * rows, hidden]`."""
+    import torch
+    from torch.nn.functional import cosine_similarity
+
+    first, second = states.chunk(2)  # [rows, hidden] each
+    cosine = cosine_similarity(first, second)[:, None]  # [rows, 1]
+    return torch.cat([first * second, (first - second).abs(), cosine], dim=1)
 
 
 def _one_by_one(

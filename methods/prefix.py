@@ -91,7 +91,7 @@ class Prefix(Method):
 
     position: str = added_option(
         "front",
-        "front: in front of the text; infix: for a decoder that writes, between the source and the text.",
+        "front: in front of all tokens; infix: between the source and the text that is written, for decoders only.",
         choices=("front", "infix"),
     )
 
@@ -183,7 +183,7 @@ class Prefix(Method):
         architecture = slots.architecture
         if not architecture.writes or architecture.encoder_decoder:
             raise Unsupported(
-                "an infix stands between a source and the text that a decoder writes: choose position=front"
+                "position=infix requires a decoder-only model that writes text: choose position=front"
             )
         for module in modules:
             slots.set(module, "_slots_sees_prefix", slots.backbone.writing)

@@ -105,13 +105,15 @@ class Simplex(Method):
             (self.base.closed_form is not None, "it is fitted in closed form"),
             (
                 not self.base.starts_at_random,
-                "with these options every vertex would start at the same values",
+                "its initial values are not random, so all vertices would start equal",
             ),
         ):
             require(
                 not is_problem,
                 f"base={self.base.name} cannot be the base of a simplex: {reason}; "
-                f"choose base={', '.join(BASES[:-1])} or {BASES[-1]}",
+                f"choose base={', '.join(BASES[:-1])} or {BASES[-1]}"
+                + ", without init=words"
+                * (self.base.name in BASES),
             )
         # The base `head` is fine-tuning with layers=none; no other fine-tuning starts at random.
         require(

@@ -25,6 +25,7 @@ from methods.core.slots import RowLinear, add_row_axis
 
 # Sizes of cuBLAS' workspace for which it is deterministic.
 DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
+SECOND = "second_"  # in front of the names of inputs: those of the second text of a pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class Backbone:
     """A frozen model with its tokenizer, as methods expect it.
 
     `outputs` (numbers that the head computes), `max_length` (tokens of a row), `target_length` (tokens of a text
-    that is written) and `truncate` (which part of a longer text is kept: head, tail or both) are those of the job.
+    that is written), `truncate` (which part of a longer text is kept: head, tail or both) and `apart` (whether the
+    texts of a pair are read one by one) are those of the job.
     """
 
     spec: BackboneSpec
@@ -44,11 +46,28 @@ class Backbone:
     max_length: int = 128
     target_length: int = 0
     truncate: str = "head"
+    apart: bool = False
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return logits `[rows, outputs]`: float64 for a float64 backbone, else float32."""
+        """Return logits `[rows, outputs]`: float64 for a float64 backbone, else float32.
+
+        If the texts of a pair are read one by one, the model reads all first texts and then all second texts
+        `[2 * rows, tokens]`, and the method's slots make one answer of the two.
+        """
+        if self.apart:
+            batch = {
+                name: torch.cat([tokens, batch[SECOND + name]])
+                for name, tokens in batch.items()
+                if not name.startswith(SECOND)
+            }
         logits: Tensor = self.model(**batch)
         return logits.to(self.trained_in)
+
+    @property
+    def features(self) -> int:
+        """The number of features of a row: of a pair that is read apart, products, distances and the cosine."""
+        hidden = self.architecture.hidden
+        return 2 * hidden + 1 if self.apart else hidden
 
     @property
     def trained_in(self) -> torch.dtype:

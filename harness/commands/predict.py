@@ -104,6 +104,7 @@ def predict_texts(
         max_length=stored.recipe.max_length,
         target_length=stored.recipe.target_length if stored.writes else 0,
         truncate=stored.recipe.truncate,
+        apart=stored.texts == 2 and stored.method.reads_apart,
     )
     if {len(text) for text in texts} - {1, 2}:
         raise UsageError("pass one text, or the two texts of a pair")

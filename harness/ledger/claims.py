@@ -8,7 +8,8 @@ A run holds a lock while it is alive (`liveness.py`). Other runs release the cla
 no lock.
 
 In the job table, the column `epoch` holds the number of the job's latest claim. In the attempt table,
-which holds every recorded outcome, it holds the number of the claim under which that was recorded.
+which has a row for each recorded outcome, `epoch` holds the number of the claim under which the outcome was
+recorded.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

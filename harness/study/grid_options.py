@@ -176,7 +176,7 @@ class GridOptions:
         _option(
             "--test",
             "A file of test examples. Without it, each draw holds out a random quarter of the rows, or 2000 if that is "
-            "less, in whole groups (--test-limit and --group, see --help-all).",
+            "less (--test-limit); rows with the same text, or the same value of --group, stay together.",
             OWN_DATA,
             metavar="FILE",
         ),

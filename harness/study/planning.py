@@ -130,7 +130,11 @@ def _refusals(
 ) -> list[str]:
     """Return for each method why the backbone does not support it, or an empty text if it does.
 
-    A backbone supports methods either for writing text, if `writes`, or for classifying.
+    Args:
+        request: names the methods.
+        backbone: the backbone.
+        writes: whether the methods are to be supported for writing text; if not, for classifying.
+        progress: called with a text about what is being looked up.
     """
     supports = compatibility.find(
         backbone, request.methods, request.recipe.max_length, progress, writes=writes
@@ -173,7 +177,8 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         task.holdout,
         task.labels,
     ]
-    # The key has the fields "shared" and "absent" of the cached facts: a cache without them is not read.
+    # The words "shared" and "absent" are part of what names the cache file, so that a file written before the facts
+    # had these two fields is not read.
     known = DiskCache("draws", "shared", "absent", *sampling, *population)
     read = cache(lambda split: task.reader.examples(split, revision))
     blocks: list[tuple[DrawSpec, str]] = []

@@ -20,7 +20,7 @@ import torch
 
 from harness import cache
 from harness.atomic_write import atomic_write
-from harness.backbones.loading import Backbone
+from harness.backbones.loading import SECOND, Backbone
 from harness.costs import Shape
 from harness.provenance import environment, processor
 from harness.training import out_of_memory
@@ -65,7 +65,7 @@ class FeatureReader:
         disk: bool = False,
         progress: ReadProgress = lambda *_: None,
     ) -> np.ndarray:
-        """Return features `[rows, hidden]` in float64.
+        """Return features `[rows, features]` in float64.
 
         On out-of-memory, the number of tokens in a call is halved, for these rows and for all later rows;
         `adapted.call_limit` records it.
@@ -94,7 +94,7 @@ class FeatureReader:
         """Return the features of the rows of one call, which is filled up to `count` rows."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
         # A classifier whose logits are the features.
-        identity = self.solver.identity(backbone.architecture.hidden)
+        identity = self.solver.identity(backbone.features)
         slots.install(
             {
                 name: torch.from_numpy(value).float().to(backbone.device)
@@ -140,7 +140,7 @@ class FeatureStore:
         disk: bool,
         progress: ReadProgress,
     ) -> np.ndarray:
-        """Return features `[rows, hidden]`, and compute only those that are not stored."""
+        """Return features `[rows, features]`, and compute only those that are not stored."""
         backbone = reader.adapted.backbone
         spec = backbone.spec
         made_by = [
@@ -150,6 +150,7 @@ class FeatureStore:
             spec.dtype,
             dict(reader.made_by),
             _machine(backbone.device),
+            *(["apart"] if backbone.apart else []),
         ]
         name = _hashed([*made_by, backbone.max_length, tokens, self._environment]).hex()
         table = self._table(name)
@@ -241,7 +242,11 @@ def _by_call(
     for key, row in rows.items():
         tokens = len(row["input_ids"])
         length = min(-(-tokens // LENGTH_STEP) * LENGTH_STEP, max_length)
-        groups.setdefault(CallShape(length, tokens == length), []).append(key)
+        # Of a pair that is read apart, the shorter text is padded.
+        padded = any(
+            0 in row.get(name, ()) for name in ("attention_mask", SECOND + "attention_mask")
+        )
+        groups.setdefault(CallShape(length, tokens == length and not padded), []).append(key)
     yield from sorted(groups.items())
 
 
@@ -255,9 +260,8 @@ def _synthetic_row(
     vocabulary: int = body.get_input_embeddings().num_embeddings  # type: ignore[operator]
     padding = backbone.tokenizer.pad_token_id
     tokens = [(padding + generator.randrange(1, vocabulary)) % vocabulary for _ in range(count)]
-    return {"input_ids": tokens, "attention_mask": [1] * count} | {
-        name: [0] * count for name in columns if name not in ("input_ids", "attention_mask")
-    }
+    values = {"input_ids": tokens, "attention_mask": [1] * count}
+    return {name: values.get(name.removeprefix(SECOND), [0] * count) for name in columns}
 
 
 def _machine(device: torch.device) -> list[str | int]:

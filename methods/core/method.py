@@ -127,6 +127,11 @@ class Method(ABC):
         return None
 
     @property
+    def reads_apart(self) -> bool:
+        """Whether the backbone reads the two texts of a pair one by one; otherwise, it reads them as one text."""
+        return False
+
+    @property
     def trains(self) -> bool:
         """Whether anything is trained or fitted."""
         return True
@@ -215,7 +220,7 @@ class ClosedForm(Protocol):
         """Yield candidates for the slots' tensors; the dev score selects one.
 
         Args:
-            x: features of the training examples, `[examples, hidden]`.
+            x: features of the training examples, `[examples, features]`.
             y: class indices, or the targets of a regression, `[examples]`; of a multilabel task, zeros and ones
                 `[examples, classes]`.
             classes: number of classes; 0 for a regression.
@@ -223,13 +228,13 @@ class ClosedForm(Protocol):
         """
 
     def logits_of(self, x: np.ndarray, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the logits `[examples, outputs]` of a solution for features `[examples, hidden]`."""
+        """Return the logits `[examples, outputs]` of a solution for features `[examples, features]`."""
 
     def feature_options(self) -> Mapping[str, Any]:
         """Return the options that the features depend on; they are part of the key of cached features."""
 
-    def identity(self, hidden: int) -> Mapping[str, np.ndarray]:
-        """Return tensors with which the model's logits are the features themselves."""
+    def identity(self, features: int) -> Mapping[str, np.ndarray]:
+        """Return tensors with which the model's logits are the features themselves, of this number."""
 
 
 # Minimum number of rows in stochastic validation: dev examples are copied until there are this many.

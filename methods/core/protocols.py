@@ -32,6 +32,14 @@ class Backbone(Protocol):
         """Number of outputs of the head for the current task."""
 
     @property
+    def apart(self) -> bool:
+        """Whether the texts of a pair are read one by one: the model then reads `[2 * rows, tokens]`."""
+
+    @property
+    def features(self) -> int:
+        """The number of features of a row, for a method that is fitted on features."""
+
+    @property
     def max_length(self) -> int:
         """Maximum number of tokens of a text."""
 

@@ -216,7 +216,7 @@ class Slots:
             self._masks = None
 
     def is_linear(self, name: str) -> bool:
-        """Return whether a slot is a weight or bias of a linear layer; only such a slot may have a row axis."""
+        """Return whether a slot is in a linear layer. Of the slots of the head, only these can have a row axis."""
         return is_linear(self._sites[name][0])
 
     def original(self, name: str) -> Tensor:

@@ -44,14 +44,14 @@ class Contrast:
     effect: float
     these: Inference  # about the same tasks
     others: Inference | None  # about other tasks; None with a single task
-    planned: (
-        int  # number of tasks of a complete comparison; if there is only one task, of its draws
-    )
+    planned: int  # number of tasks in a complete comparison, or of draws if there is only one task
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
     planned_pairs: int  # blocks of the draws that are planned at every size
     failed: int = 0  # planned pairs that are missing because a run failed
-    wins: int  # number of tasks on which the method is better; if there is only one task, of its draws
+    wins: (
+        int  # number of tasks, or of draws if there is only one task, on which the method is better
+    )
     ties: int
     losses: int
     sd: float  # of these tasks or draws
@@ -101,7 +101,7 @@ class Contrast:
 
     @property
     def n(self) -> int:
-        """Number of tasks; if there is only one task, of its draws."""
+        """Number of tasks, or of draws if there is only one task."""
         return self.widest.n
 
 
@@ -150,8 +150,8 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
 
     Args:
         paired_runs: The runs.
-        answers_needed: Whether claims require the answers to single test rows; scores that are
-            derived from several models have none.
+        answers_needed: Whether the claim about other tasks requires the answers to single test rows, as the
+            claim about these tasks always does; scores that are derived from several models have none.
     """
     tests = [
         _contrast(
@@ -321,11 +321,11 @@ def _level(
     look, most = len(before) + 1, paired_runs.max_draws
     if not (declared and most):
         return _Level(undeclared_level(look), look)
-    # The draws of a study are the fewest over its tasks and sizes. If they were the most, the study would be
-    # complete with its first complete task, and each further task would be one more test at the last level.
     if draws and _ended(paired_runs, method, tasks, scope):
         bar = (f"the study ended with {most} draws; runs were added after that",)
         return _Level(ALPHA, look, bar, bar)
+    # A study has as many draws as its task and size with the fewest. If the one with the most counted, the study
+    # would be complete as soon as one task is, and each further task would be one more test at the last level.
     now = min(draws, default=0)
     before = [count for count in before if count < now]
     if max(draws, default=0) > most:
@@ -370,7 +370,10 @@ def _fixed(used: Sequence[PairedDifference]) -> float:
 
 
 def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
-    """Return how many draws per task let this claim of a contrast detect a difference of `points` at its next look."""
+    """Return how many draws per task let this claim of a contrast detect a difference of `points`.
+
+    The level is that of its next look or, in a study with a declared maximum of draws, .05.
+    """
     level = ALPHA if test.max_draws else undeclared_level(test.look + 1)
     alpha = level / max(claim.m, 1)
     if claim.population == "other tasks":
@@ -397,8 +400,8 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
 def _adjusted(tests: Sequence[Contrast], correction: Correction) -> list[Contrast]:
     """Return the contrasts of one family with adjusted claims and notes.
 
-    A claim about other tasks is tested only after the same claim about these tasks is settled,
-    so that both together are wrong no more often than one (Maurer, Hothorn & Lehmacher 1995).
+    A claim about other tasks is barred until the same claim about these tasks, if that extends to other test rows,
+    is settled, so that both together are wrong no more often than one (Maurer, Hothorn & Lehmacher 1995).
     """
     these = inferences.adjust([test.these for test in tests], correction)
     others = iter(inferences.adjust([test.others for test in tests if test.others], correction))

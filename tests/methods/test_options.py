@@ -130,7 +130,7 @@ def test_decoder_of_a_simplex_may_mean_decoders():
             {"base": "nothing"},
             "base must be one of prefix, lora, adapter, prompt, head, unipelt",
         ),
-        ("simplex", {"base": "fine-tuning"}, "every vertex would start at the same values"),
+        ("simplex", {"base": "fine-tuning"}, "its initial values are not random"),
         ("simplex-head", {"head": "false"}, "without vertices"),
         ("simplex", {"mix": "product"}, "it requires base=lora"),
         ("lora", {"lora_dropout": "1"}, "from 0 to below 1"),

@@ -59,12 +59,14 @@ class PreparedJob:
             raise BenchError(
                 f"the data of {task.name} changed since the plan was made: run the command again"
             )
+        method = methods.rebuild(job.method, job.options, job.distribution)
         backbone = replace(
             worker_cache.backbone(job.backbone, device, writes=task.text),
             outputs=task.outputs,
             max_length=job.recipe.max_length,
             target_length=job.recipe.target_length if task.text else 0,
             truncate=job.recipe.truncate,
+            apart=task.pair and method.reads_apart,
         )
         positions = backbone.architecture.positions
         if positions is not None and job.recipe.max_length > positions:
@@ -77,15 +79,12 @@ class PreparedJob:
                 f"texts of {backbone.target_length} tokens leave no room for a source in rows of "
                 f"{backbone.max_length}: pass a smaller --target-length"
             )
-        method, target = (
-            methods.rebuild(job.method, job.options, job.distribution),
-            Target.of(task, draw.train, balanced=job.recipe.class_weights == "balanced"),
-        )
         if (method.resolved_version, task.version) != (job.method_version, job.draw.version):
             raise BenchError(
                 f"the plan has version {job.method_version} of {job.method} and {job.draw.version} of {task.name}, "
                 f"here they are {method.resolved_version} and {task.version}: use the bench that made the plan"
             )
+        target = Target.of(task, draw.train, balanced=job.recipe.class_weights == "balanced")
         return cls(ticket, device, method, draw, backbone, Streams(job.stream_key), target)
 
     @property

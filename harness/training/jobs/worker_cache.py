@@ -92,7 +92,7 @@ def encoded(backbone: Any, task: Task, job: Job, suffix: str, examples: Sequence
         task.name,
         job.draw.revision,
         suffix,
-        f"{recipe.max_length}/{recipe.truncate}/{recipe.test_limit}",
+        f"{recipe.max_length}/{recipe.truncate}/{recipe.test_limit}/{backbone.apart}",
     )
     if key not in _TOKENS:
         _TOKENS[key] = batching.EncodedTestSet(encoding.encode_cached(backbone, examples))

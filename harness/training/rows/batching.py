@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.backbones.loading import Backbone
+from harness.backbones.loading import SECOND, Backbone
 from harness.costs import Shape
 from harness.training.rows.truncation import Encoded
 
@@ -40,7 +40,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def collate(backbone: Backbone, rows: Sequence[Encoded], length: int = 0) -> dict[str, Tensor]:
     """Return rows padded on the right, to `length` or to the longest row: `{name: [rows, tokens]}`."""
     pad = backbone.tokenizer.pad_token_id
-    fill = {"input_ids": pad, "target_ids": pad}
+    fill = {"input_ids": pad, "target_ids": pad, f"{SECOND}input_ids": pad}
     padded = {}
     for name in rows[0]:
         # The text that an encoder-decoder is to write has a length of its own.

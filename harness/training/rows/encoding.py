@@ -47,6 +47,7 @@ def _fingerprint(backbone: Backbone, rows: Sequence[Example]) -> str:
         spec.revision,
         backbone.max_length,
         *([backbone.truncate] if backbone.truncate != "head" else []),
+        *(["apart"] if backbone.apart else []),
         transformers.__version__,
         tokenizers.__version__,
     ]

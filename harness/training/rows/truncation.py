@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from harness.backbones.loading import Backbone
+from harness.backbones.loading import SECOND, Backbone
 from harness.tasks.base import Example
 
 Encoded = dict[str, list[int]]  # by name of an input, one number for each token
@@ -19,10 +20,27 @@ _LONG: Final = 1000  # characters for each token that is kept
 def encode_texts(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
     """Return the tokens of each example's texts, cut as the backbone's `truncate` says to its `max_length`.
 
-    Of a pair, the longer text is cut first.
+    Of a pair, the longer text is cut first. If the texts are read one by one, each has a row of its own in the
+    result, padded to the longer one; `SECOND` is in front of the names of the second.
     """
+    if backbone.apart:
+        alone = replace(backbone, apart=False)
+        texts = zip(*(row.texts for row in rows), strict=True)
+        firsts, seconds = (encode_texts(alone, [Example((t,), 0) for t in one]) for one in texts)
+        pad = backbone.tokenizer.pad_token_id
+        return [_side_by_side(*both, pad) for both in zip(firsts, seconds, strict=True)]
     parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
     return [encoded for part in parts for encoded in _encode_part(backbone, part)]
+
+
+def _side_by_side(first: Encoded, second: Encoded, pad: int) -> Encoded:
+    """Return both rows as one, padded to the longer one."""
+    longest = max(len(row["input_ids"]) for row in (first, second))
+    return {
+        prefix + name: ids + [pad if name == "input_ids" else 0] * (longest - len(ids))
+        for prefix, row in (("", first), (SECOND, second))
+        for name, ids in row.items()
+    }
 
 
 def _encode_part(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
