@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from methods.core.method import ClosedForm, Method, added_option, option, require
+from methods.core.method import ClosedForm, Method, Scalar, added_option, option, require
 from methods.core.protocols import Streams
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Features(Method):
     as it selects a checkpoint of other methods.
 
     With `pairs=apart`, the features of a pair whose texts have the states u and v are u * v, |u - v| and the cosine
-    of u and v.
+    of u and v. A sentence encoder was trained on single texts. It tells nothing about two that it reads as one, and
+    BERT's frozen states tell more about two texts that it reads as one (docs/methods.md has figures).
 
     Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3. The paper gives no grid.
     The product and the distance of two texts: Tai et al. 2015, arXiv 1503.00075, section 4.2; Conneau et al. 2017,
@@ -46,11 +47,12 @@ class Features(Method):
         "mean over the tokens, or cls: the first token, in a causal model the last one.",
         choices=("mean", "cls"),
     )
-    pairs: str = added_option(
-        "joint",
-        "joint: the backbone reads the two texts of a pair as one; apart: it reads each by itself, as a sentence "
-        "encoder does.",
+    pairs: str | None = added_option(
+        None,
+        "joint: the backbone reads the two texts of a pair as one; apart: it reads each by itself, which is the "
+        "default for sentence encoders.",
         choices=("joint", "apart"),
+        was="joint",
     )
     c: float = option(
         0.0,
@@ -79,6 +81,12 @@ class Features(Method):
     @property
     def reads_apart(self) -> bool:
         return self.pairs == "apart"
+
+    def for_backbone(self, *, headless: bool) -> Features:
+        return replace(self, pairs="apart") if headless and self.pairs is None else self
+
+    def options(self) -> dict[str, Scalar]:
+        return super().options() | {"pairs": self.pairs or "joint"}
 
     def place(self, slots: Slots) -> None:
         import torch

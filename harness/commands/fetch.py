@@ -7,7 +7,7 @@ from rich.console import Console
 from harness.backbones import checkpoints
 from harness.commands.plan import progress_printer
 from harness.scheduling.summary import print_line
-from harness.study import planning, request, row_lengths
+from harness.study import automatic, planning, request
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
 from harness.wording import plural
@@ -21,7 +21,7 @@ def fetch_grid(grid: GridOptions) -> None:
     """
     out = Console()
     progress = progress_printer(Console(stderr=True))
-    plan = planning.plan(row_lengths.resolve(request.read(grid)[0], progress), progress)
+    plan = planning.plan(automatic.resolve(request.read(grid)[0], progress), progress)
     for line in fetch(plan, set(plan.tasks), progress):
         print_line(out, line)
 

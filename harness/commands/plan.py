@@ -14,7 +14,7 @@ from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
 from harness.scheduling.executors import devices
 from harness.scheduling.summary import print_line
-from harness.study import data_findings, estimate, planning, request, row_lengths
+from harness.study import automatic, data_findings, estimate, planning, request, row_lengths
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
@@ -34,7 +34,7 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
     checked, notices = request.read(grid)
     for notice in notices:
         print_line(log, f"note: {notice}")
-    checked = row_lengths.resolve(checked, progress_printer(log))
+    checked = automatic.resolve(checked, progress_printer(log))
     plan = planning.plan(checked, progress_printer(log))
     states = {}
     if is_url(db) or Path(db).exists():

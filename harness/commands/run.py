@@ -32,6 +32,7 @@ from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
 from harness.scheduling.summary import finish, print_line, summarise_run
 from harness.study import (
+    automatic,
     data_findings,
     estimate,
     option_reader,
@@ -68,7 +69,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         db = _database(grid, options)
         if db is not None and not is_url(db):
             check_file(Path(db), write=True)  # before anything is fetched
-        resolved = row_lengths.resolve(checked.request, progress_printer(log))
+        resolved = automatic.resolve(checked.request, progress_printer(log))
         checked = checked._replace(request=resolved)
         plan = planning.plan(checked.request, progress_printer(log))
         if options.shard is not None:

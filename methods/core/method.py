@@ -37,7 +37,8 @@ def option(default: Scalar | None, help: str, **checks: Any) -> Any:  # noqa: A0
 def added_option(default: Scalar | None, help: str = "", **checks: Any) -> Any:  # noqa: A002
     """Return a field, as `option` does, for an option that was added after results existed.
 
-    A job's identity does not contain the option at its default, so earlier results remain results of the same job.
+    A job's identity does not contain the option at the value that earlier results had, so that they remain results
+    of the same job. That is `was`, or else the default.
     """
     return option(default, help, added=True, **checks)
 
@@ -76,7 +77,7 @@ class Method(ABC):
             require(
                 least is None or value >= least, f"{f.name} must be {least} or more, got {value}"
             )
-            if "choices" in f.metadata:
+            if "choices" in f.metadata and value is not None:
                 require_one_of(f.name, value, f.metadata["choices"])
             if "share" in f.metadata:
                 require_share(f.name, value)
@@ -141,6 +142,15 @@ class Method(ABC):
         """Options that have no effect, given the values of the others."""
         return frozenset()
 
+    def for_backbone(self, *, headless: bool) -> Method:  # noqa: ARG002  # most methods suit every backbone
+        """Return the method with options that the user left to the backbone.
+
+        Args:
+            headless: whether the backbone was published without the head that it was pretrained with, as sentence
+                encoders are.
+        """
+        return self
+
     def options(self) -> dict[str, Scalar]:
         """Return every option that has an effect, with the value in use."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -149,7 +159,11 @@ class Method(ABC):
 
     def resolved(self) -> dict[str, Scalar]:
         """Return the options that are part of a job's identity, with the values in use."""
-        added = {f.name: f.default for f in fields(self) if f.metadata.get("added")}
+        added = {
+            f.name: f.metadata.get("was", f.default)
+            for f in fields(self)
+            if f.metadata.get("added")
+        }
         return {
             name: value
             for name, value in self.options().items()

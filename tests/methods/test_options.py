@@ -18,7 +18,7 @@ OTHERS = {
     "depth": ["first"], "prefix_dropout": ["0.1"], "gate": ["input", "zero", "true"], "rank": ["4"], "alpha": ["8"],
     "targets": ["dense"], "lora_dropout": ["0.1"], "rslora": ["true"], "bottleneck": ["6"], "placement": ["both"],
     "parts": ["prefix+lora"],
-    "gates": ["false"], "pooling": ["cls"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
+    "gates": ["false"], "pooling": ["cls"], "pairs": ["apart"], "c": ["1"], "pool": ["prompt"], "vertices": ["1", "2"],
     "granularity": ["row", "batch"], "validation": ["centroid"], "copies": ["3"], "concentration": ["0.5"],
     "diversity": ["1"], "decoders": ["per-vertex"], "head": ["false"], "mix": ["product"], "test": ["mean-of-samples"],
     "samples": ["3"], "base": list(BASES), "attention": ["decoder+cross"],

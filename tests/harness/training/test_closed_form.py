@@ -1,17 +1,22 @@
 """Methods that are fitted in closed form on features of the frozen backbone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+import methods
+from harness.streams import Streams
+from harness.tasks.base import Example
 from harness.training import closed_form, testing
-from harness.training.adapted_model import predict
+from harness.training.adapted_model import AdaptedModel, predict
 from harness.training.feature_cache import FeatureStore
 from harness.training.labels import Target
 from harness.training.loop import Examples
 from harness.training.rows import batching, encoding
 from methods.core.parameters import DecodedParameters
-from tests.support.trainings import CLASSES, NUMBERS, THREE, adapted, rows
+from tests.support.trainings import CLASSES, NUMBERS, THREE, Letters, adapted, rows
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +69,55 @@ def test_logits_are_those_of_scikit_learn(task, pooling):
     )
     ours = predict(model, DecodedParameters(model.trainable), encoded[1]).softmax(1).numpy()
     assert np.allclose(ours, theirs.predict_proba(held), atol=1e-4)
+
+
+def pairs(count, seed):
+    """Two words of different lengths; class 1 if they start with the same half of the alphabet."""
+    return [
+        one._replace(texts=(one.texts[0], other.texts[0]), label=int(one.label == other.label))
+        for one, other in zip(rows(count, seed), rows(count, seed + 100), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_texts_of_a_pair_can_be_read_apart(pooling):
+    """The features are the product, the distance and the cosine of the states of each text alone."""
+    from tests.support.models import random_bert
+
+    backbone = random_bert("float64", outputs=2)
+    apart = replace(backbone, tokenizer=Letters(), apart=True)
+    method = methods.build("features", {"pairs": "apart", "pooling": pooling, "c": 0.3})
+    model = AdaptedModel(
+        apart,
+        slots := method.slots(apart),
+        method.trainable_parameters(slots, Streams(("made", 50, 0, 0))),
+    )
+    train, dev = pairs(40, 0), pairs(15, 7)
+    reader = FeatureStore().reader(model, method)
+    result = closed_form.fit(model, reader, Examples(train, dev, Target.of(CLASSES, train)))
+    assert [point.step for point in result.curve] == [1]
+
+    def by_hand(examples):
+        alone = replace(model.backbone, apart=False)
+        u, v = (
+            pooled(
+                model,
+                encoding.encode(alone, [Example((row.texts[at],), 0) for row in examples]),
+                pooling,
+            )
+            for at in (0, 1)
+        )
+        cosine = (u * v).sum(1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
+        return np.hstack([u * v, abs(u - v), cosine[:, None]])
+
+    encoded = encoding.encode(model.backbone, dev)
+    assert np.allclose(reader(encoded), by_hand(dev), atol=1e-6)
+    one_by_one = np.concatenate([FeatureStore().reader(model, method)([row]) for row in encoded])
+    assert np.array_equal(reader(encoded), one_by_one)  # no mate changes a bit
+    solution = {name: tensor.detach().numpy() for name, tensor in model.trainable.shared.items()}
+    logits = predict(model, DecodedParameters(model.trainable), encoded).numpy()
+    assert np.allclose(logits, method.logits_of(by_hand(dev), solution), atol=1e-5)
+    slots.remove()
 
 
 def test_a_regression_is_ridge_regression():

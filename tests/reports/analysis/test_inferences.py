@@ -116,6 +116,19 @@ def test_a_method_that_collapses_is_not_compared(grid, lost):
     assert "UNTRAINED" in {note.code for note in barred.notes}
 
 
+def test_one_answer_of_a_closed_form_is_its_result(grid):
+    """Runs of a method without steps that predict one class bar no claim; they are named all the same."""
+    runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=8)
+    fitted = [
+        replace(run, collapsed=run.method == "simplex", by_steps=run.method != "simplex")
+        for run in runs
+    ]
+    comparison = compare(fitted)
+    assert only(comparison.tests).settled
+    codes = {note.code for note in comparison.notes}
+    assert ("COLLAPSED" in codes, "UNTRAINED" in codes) == (True, False)
+
+
 def test_a_method_whose_dev_score_still_rises_is_not_compared(grid):
     """A gain of three points in the last third bars the claim; a flat curve, or one evaluation, does not."""
     runs = grid(METHODS, tasks=("rte",), sizes=(50,), draws=8)

@@ -1,0 +1,52 @@
+"""Values that a request leaves to the backbone and the data."""
+
+import json
+import shutil
+
+import pytest
+
+import methods
+from harness.backbones import checkpoints
+from harness.study import automatic, request
+from harness.study.grid_options import GridOptions
+
+
+def published_as(tmp_path, architecture):
+    """A copy of the embedded encoder whose config names another architecture."""
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoints.EMBEDDED["tiny"], folder, ignore=shutil.ignore_patterns("gpt"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
+    return str(folder)
+
+
+def labels(model, tasks="toy-entailment", names="features,lora", **options):
+    checked, _ = request.read(
+        GridOptions(model=model, methods=names, tasks=tasks, sizes="20", **options)
+    )
+    return [methods.label(method) for method in automatic.resolve(checked).methods]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("BertModel", "features(pairs=apart)"),
+        ("MPNetModel", "features(pairs=apart)"),
+        ("BertForMaskedLM", "features"),
+        ("GPT2LMHeadModel", "features"),
+        ("BertForSequenceClassification", "features"),
+    ],
+)
+def test_a_backbone_without_its_pretraining_head_reads_pairs_apart(
+    tmp_path, architecture, expected
+):
+    """Such are sentence encoders; others read a pair as one text. The label says which, other methods stay."""
+    assert labels(published_as(tmp_path, architecture)) == [expected, "lora"]
+
+
+def test_a_choice_of_the_user_stays(tmp_path):
+    """`--set features.pairs=joint` holds for a sentence encoder too, and single texts change no method."""
+    model = published_as(tmp_path, "BertModel")
+    assert labels(model, set_=["features.pairs=joint"]) == ["features", "lora"]
+    assert labels(model, tasks="toy-sentiment") == ["features", "lora"]
+    assert labels("tiny", set_=["features.pairs=apart"])[0] == "features(pairs=apart)"
