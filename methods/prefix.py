@@ -50,8 +50,9 @@ class Prefix(Method):
     hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "one: one MLP for all layers; per-layer: one for keys, one for values in each layer; simple-share: the "
-        "layer's frozen projections; none: train keys and values.",
+        "What computes the keys and values. one: one MLP for all layers; per-layer: in each layer, one MLP for the keys "
+        "and one for the values; simple-share: the layer's frozen projections, applied to trained vectors; none: "
+        "nothing, the keys and values themselves are trained.",
         choices=(*DECODERS, *PAPER_NAMES),
     )
     positions: str = option(

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import completion
 from harness.cli.command import Command
 from harness.cli.result_options import Database, Digest, Json, Point
+from harness.errors import UsageError
 
 app = typer.Typer()
 
@@ -17,24 +19,63 @@ ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors"])
 
 @app.command(cls=Command, rich_help_panel="Use")
 def export(
-    digest: Digest,
-    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    digest: Annotated[
+        str,
+        typer.Argument(
+            help="The digest of a job, or its beginning. With --best, leave it out.",
+            autocompletion=completion.digests,
+        ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder that does not exist yet.", show_default=False)
+    ] = None,
     *,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best",
+            help="Choose the method with the best mean dev score at the greatest size, and of its draws the best.",
+        ),
+    ] = False,
+    tasks: Annotated[str | None, typer.Option(help="The task of --best.", metavar="TASK")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods that --best chooses from.", metavar="NAME,NAME")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="Sizes that --best chooses from.", metavar="N,N")
+    ] = None,
     db: Database = "results.db",
     format: Annotated[  # noqa: A002  # the option's name
-        ExportFormat,
+        ExportFormat | None,
         typer.Option(
             "--format",
             help="peft: read by PeftModel.from_pretrained; transformers: merged weights with class names, for a "
-            "pipeline; safetensors: the trained tensors of any method.",
+            "pipeline; safetensors: the trained tensors of any method. Default: peft; with --best, the first of "
+            "transformers, peft and safetensors that holds the model.",
         ),
-    ] = ExportFormat.peft,
+    ] = None,
     at: Point = None,
 ) -> None:
-    """Write a trained model to a folder: the centroid of a simplex, a vertex, or any other point."""
-    from harness.commands.export import export_job
+    """Write a trained model to a folder: the centroid of a simplex, a vertex, or any other point.
 
-    export_job(db, digest, folder, format.value, at)
+    Example:  bench export --best FOLDER
+    """
+    from harness.commands.export import export_best, export_job
+    from harness.results.query import ResultQuery
+
+    form = format.value if format else None
+    if best:
+        if folder is not None:
+            raise UsageError("--best chooses the job: pass only a folder")
+        query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes)
+        export_best(query, Path(digest), form, at)
+        return
+    for name, value in (("--tasks", tasks), ("--methods", methods), ("--sizes", sizes)):
+        if value is not None:
+            raise UsageError(f"{name} is for --best: a digest already names one job")
+    if folder is None:
+        raise UsageError("pass the digest of a job and a folder, or --best and a folder")
+    export_job(db, digest, folder, form or "peft", at)
 
 
 @app.command(cls=Command, rich_help_panel="Use")

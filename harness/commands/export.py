@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
@@ -13,10 +13,20 @@ from harness.artefacts import model_card, peft_format, restore, transformers_for
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import atomic_folder
 from harness.errors import UsageError
+from harness.results import best_model
+from harness.results.query import ResultQuery
 from harness.scheduling.summary import print_line
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+# Why a format cannot hold a model; empty if it can. The formats that most programs read come first.
+OBSTACLES: Final[Mapping[str, Callable[[StoredModel], str]]] = {
+    "transformers": transformers_format.obstacle,
+    "peft": peft_format.obstacle,
+    "safetensors": lambda _: "",
+}
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -35,14 +45,42 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         CannotWrite: the folder exists or cannot be made.
     """
     stored = restore.load(db, digest)
-    obstacles: dict[str, Callable[[StoredModel], str]] = {
-        "peft": peft_format.obstacle,
-        "transformers": transformers_format.obstacle,
-        "safetensors": lambda _: "",
-    }
-    if obstacle := obstacles[form](stored):
-        fitting = [f"--format {other}" for other, find in obstacles.items() if not find(stored)]
+    _check_format(stored, form)
+    _export(stored, folder, form, at)
+
+
+def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | None) -> None:
+    """Write the model with the best dev scores to a new folder, and print why it was chosen.
+
+    Args:
+        query: the results to choose from.
+        folder: a folder that does not exist yet.
+        form: as in `export_job`; None: the first of them that holds the model.
+        at: the point of the simplex; None: its centre.
+
+    Raises:
+        UsageError, Unavailable, CorruptData, CannotWrite: as `best_model.choose` and `export_job`.
+    """
+    choice = best_model.choose(query)
+    stored = restore.load(query.db, choice.digest)
+    form = form or _fitting(stored)[0]
+    _check_format(stored, form)
+    print_line(Console(), choice.reason)
+    _export(stored, folder, form, at)
+
+
+def _fitting(stored: StoredModel) -> list[str]:
+    """Return the formats that hold a model."""
+    return [form for form, obstacle in OBSTACLES.items() if not obstacle(stored)]
+
+
+def _check_format(stored: StoredModel, form: str) -> None:
+    if obstacle := OBSTACLES[form](stored):
+        fitting = [f"--format {other}" for other in _fitting(stored)]
         raise UsageError(f"{obstacle}: use {' or '.join(fitting)}")
+
+
+def _export(stored: StoredModel, folder: Path, form: str, at: str | None) -> None:
     tensors = stored.tensors_at(at)
     with atomic_folder(folder) as draft:
         if form == "transformers":

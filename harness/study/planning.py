@@ -62,8 +62,9 @@ class Plan:
             number: From 1 to `parts`; the first part has all infeasible cells.
             parts: The number of parts.
         """
-        # The jobs of a block differ in their method only. The part moves on by one with each method of a block, with
-        # each block of a draw, and with each draw; otherwise, one part could have all jobs of a task.
+        # The jobs of a block differ in their method only. The number of the part that gets a job rises by one (modulo
+        # `parts`) from each method of a block to the next, from each block of a draw to the next, and from each draw
+        # to the next. Without this, one part could get all jobs of a task.
         blocks_of: defaultdict[int, dict[tuple[str, int, int], int]] = defaultdict(dict)
         jobs, within = [], Counter[tuple[int, tuple[str, int, int]]]()
         for job in self.jobs:

@@ -101,7 +101,7 @@ class TrainingLoop:
         streams: the job's random streams.
         progress: called with the number of each finished step.
         written_score: returns the score of texts that are written for the dev examples with the current
-            parameters; None: the dev score follows from the outputs, as for classes.
+            parameters; None: the dev score is computed from the model's logits, as in classification.
         other_rules: whether to also keep the checkpoints that other rules select (`SelectionRules`), so
             that they can be tested too (`--rules all`). The loop's own rule is the best dev score and, of
             equal scores, the least dev loss.

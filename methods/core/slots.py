@@ -274,7 +274,8 @@ class RowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
-            # For a slice of a larger `[rows, tokens, in]`, torch would copy the weight for every row.
+            # If x is not contiguous, such as a slice of a larger `[rows, tokens, in]`, `F.linear` copies the weight
+            # for every row.
             return F.linear(x.contiguous() if x.dim() == 3 else x, self.weight, self.bias)
         flat = x.dim() == 2  # [rows, in], else [rows, tokens, in]
         out = (x[:, None] if flat else x) @ self.weight.mT  # [rows, tokens, out]

@@ -59,10 +59,10 @@ class Contrast:
     # effect on the pairs in which no run collapsed or diverged; NaN if no run did
     without_collapsed: float = math.nan
     rope: float = ROPE  # differences up to this many points from 0 do not matter
-    noise: Variance  # of the difference in a single draw, as the mean over tasks
+    noise: Variance  # of one task's difference in a single draw, averaged over the tasks
     fixed: float  # the part of the variance of `effect` that more draws do not change
     groups: float = math.inf  # of test rows, over all tasks, that `fixed` is estimated from
-    max_draws: int = 0  # the declared maximum of the study's hypothesis
+    max_draws: int = 0  # the declared maximum of the study's hypothesis; 0 for every other contrast
     p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
     seconds: float = 0.0  # device time of one more draw of both methods
     draws_mean: float = math.nan  # harmonic mean over tasks, because noise goes with 1 / draws
@@ -174,8 +174,8 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
 def pairwise_contrasts(paired_runs: PairedRuns, methods: Sequence[str]) -> list[Contrast]:
     """Compare every two of the methods over all tasks and sizes, by Holm over all pairs.
 
-    The pair of a declared hypothesis has the levels of its study here too, and its claim about other tasks waits
-    for the last look.
+    If a hypothesis was declared with a maximum of draws, its pair has the levels of the study here too, and its
+    claim about other tasks waits for the last look.
     """
     tests = []
     for first, second in combinations(methods, 2):
@@ -324,8 +324,9 @@ def _level(
     if draws and _ended(paired_runs, method, tasks, scope):
         bar = (f"the study ended with {most} draws; runs were added after that",)
         return _Level(ALPHA, look, bar, bar)
-    # A study has as many draws as its task and size with the fewest. If the one with the most counted, the study
-    # would be complete as soon as one task is, and each further task would be one more test at the last level.
+    # The number of draws of a study is the smallest number that any of its tasks has at any size. With the largest
+    # number instead, the study would be complete as soon as a single task is, and each task that follows would add
+    # one more test at the last level.
     now = min(draws, default=0)
     before = [count for count in before if count < now]
     if max(draws, default=0) > most:
@@ -349,7 +350,7 @@ def _ended(paired_runs: PairedRuns, method: str, tasks: Sequence[str], scope: in
 
 
 def _noise(used: Sequence[PairedDifference]) -> Variance:
-    """Return the variance of the difference in a single draw, as the mean over tasks."""
+    """Return the variance of one task's difference in a single draw, averaged over the tasks."""
     draws = [pair.estimate.draws for pair in used if len(pair.estimate.values) > 1]
     parts = np.array([part.by_draw * (part.df + 1) for part in draws])
     if not parts.size:
@@ -372,7 +373,7 @@ def _fixed(used: Sequence[PairedDifference]) -> float:
 def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
     """Return how many draws per task let this claim of a contrast detect a difference of `points`.
 
-    The level is that of its next look or, in a study with a declared maximum of draws, .05.
+    The level is that of its next look or, for a hypothesis with a declared maximum of draws, .05.
     """
     level = ALPHA if test.max_draws else undeclared_level(test.look + 1)
     alpha = level / max(claim.m, 1)
@@ -400,8 +401,9 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
 def _adjusted(tests: Sequence[Contrast], correction: Correction) -> list[Contrast]:
     """Return the contrasts of one family with adjusted claims and notes.
 
-    A claim about other tasks is barred until the same claim about these tasks, if that extends to other test rows,
-    is settled, so that both together are wrong no more often than one (Maurer, Hothorn & Lehmacher 1995).
+    If the claim about these tasks extends to other test rows, the claim about other tasks is barred until that one
+    is settled. Tested in this order, the two claims together have the error rate of a single one (Maurer, Hothorn &
+    Lehmacher 1995).
     """
     these = inferences.adjust([test.these for test in tests], correction)
     others = iter(inferences.adjust([test.others for test in tests if test.others], correction))

@@ -1,0 +1,139 @@
+"""The trained model with the best dev scores, for a user who has no other reason to choose one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from harness.errors import Unavailable, UsageError
+from harness.jobs import BackboneSpec, canonical
+from harness.ledger import Ledger, LedgerEntry
+from harness.ledger.database import damage_errors, display_name
+from harness.results.query import ResultQuery, matching_settings
+from harness.wording import plural
+
+SHOWN = 3  # methods that are named after the best
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The finished jobs of one method on one backbone with one recipe, on the same draws as other candidates."""
+
+    name: str
+    jobs: Sequence[LedgerEntry]
+
+    @property
+    def dev_score(self) -> float:
+        """The mean dev score over draws and seeds, each weighted by its dev rows; 1.0 is perfect."""
+        rows = sum(job.n_dev for job in self.jobs)
+        return sum(job.n_dev * _dev_score(job) for job in self.jobs) / rows
+
+    @property
+    def kept(self) -> list[LedgerEntry]:
+        """The jobs whose tensors were kept, the best dev score first; of equal ones, the first draw."""
+        kept = [job for job in self.jobs if job.result and job.result["artefact"] is not None]
+        return sorted(kept, key=lambda job: (-_dev_score(job), job.draw, job.seed))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen job, and why."""
+
+    digest: str
+    reason: str
+
+
+def choose(query: ResultQuery) -> Choice:
+    """Return the job to use: of the method with the best mean dev score, the draw with the best.
+
+    The methods are compared at the greatest size, on the draws and seeds that all of them finished. No test score is
+    read for the choice, so the mean test score, which the reason states, has no advantage from it.
+
+    Raises:
+        UsageError: there are several tasks.
+        Unavailable: there is no finished job, no draw that all methods finished, or no tensors of the best method.
+        CorruptData: the database is damaged.
+    """
+    with damage_errors(query.db), Ledger(query.db) as ledger:
+        settings, _ = matching_settings(ledger, query)
+        entries = [
+            entry
+            for entry in ledger.entries(settings=settings)
+            if entry.state == "done" and (entry.result or {}).get("dev_score") is not None
+        ]
+    if wanted := query.method_names():
+        entries = [
+            entry for entry in entries if {entry.label, entry.label.partition("(")[0]} & set(wanted)
+        ]
+    if sizes := query.size_numbers():
+        entries = [entry for entry in entries if entry.size in sizes]
+    if wanted_tasks := query.task_names():
+        entries = [entry for entry in entries if entry.task in wanted_tasks]
+    if not entries:
+        raise Unavailable(
+            f"{display_name(query.db)} has no such finished job to choose from: `bench status` lists all"
+        )
+    if len(tasks := sorted({entry.task for entry in entries})) > 1:
+        raise UsageError(f"--best: choose one of the tasks with --tasks: {', '.join(tasks)}")
+    size = max(entry.size for entry in entries)
+    candidates = _candidates([entry for entry in entries if entry.size == size])
+    ranked = sorted(candidates, key=lambda one: (-one.dev_score, _bytes(one), one.name))
+    best = ranked[0]
+    if not best.kept:
+        raise Unavailable(
+            f"{best.name} has the best dev scores, but its tensors were not kept: run it again with --keep all, "
+            "or choose among other methods with --methods"
+        )
+    return Choice(best.kept[0].digest, _reason(best, ranked[1:], size))
+
+
+def _candidates(entries: Sequence[LedgerEntry]) -> list[Candidate]:
+    """Return the candidates, with the jobs of the draws and seeds that all of them finished.
+
+    Raises:
+        Unavailable: there is no such draw.
+    """
+    by_setting: dict[str, list[LedgerEntry]] = {}
+    for entry in entries:
+        by_setting.setdefault(canonical(entry.setting), []).append(entry)
+    shared = set.intersection(
+        *({(job.fingerprint, job.seed) for job in jobs} for jobs in by_setting.values())
+    )
+    if not shared:
+        raise Unavailable(
+            "no draw was finished by all methods: run them on the same draws, or choose with --methods"
+        )
+    names = _names([jobs[0] for jobs in by_setting.values()])
+    return [
+        Candidate(name, [job for job in jobs if (job.fingerprint, job.seed) in shared])
+        for name, jobs in zip(names, by_setting.values(), strict=True)
+    ]
+
+
+def _names(firsts: Sequence[LedgerEntry]) -> list[str]:
+    """Return names that tell candidates apart: their label, with the backbone if there are several."""
+    backbones = {canonical(job.setting["backbone"]) for job in firsts}
+    if len(backbones) == 1:
+        return [job.label for job in firsts]
+    return [f"{job.label} on {BackboneSpec(**job.setting['backbone']).line()}" for job in firsts]
+
+
+def _dev_score(job: LedgerEntry) -> float:
+    return float((job.result or {})["dev_score"])
+
+
+def _bytes(candidate: Candidate) -> int:
+    return int((candidate.jobs[0].result or {}).get("stored", 0))
+
+
+def _reason(best: Candidate, others: Sequence[Candidate], size: int) -> str:
+    """Return a sentence on the choice, and one on what to expect of such a model."""
+    draws = len({job.draw for job in best.jobs})
+    where = f"over {plural(draws, 'draw')} of {size}"
+    others_text = ", ".join(f"{one.name} {100 * one.dev_score:.1f}" for one in others[:SHOWN])
+    beside = f" ({others_text})" if others else ""
+    test = fmean(job.metrics["score"] for job in best.jobs)
+    return (
+        f"{best.name} has the best mean dev score {where}: {100 * best.dev_score:.1f}{beside}. "
+        f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled. "
+        f"Exported is draw {best.kept[0].draw}, which has its best dev score"
+    )
