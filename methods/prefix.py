@@ -50,9 +50,8 @@ class Prefix(Method):
     hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "What computes the keys and values. one: one MLP for all layers; per-layer: in each layer, one MLP for the keys "
-        "and one for the values; simple-share: the layer's frozen projections, applied to trained vectors; none: "
-        "nothing, the keys and values themselves are trained.",
+        "What computes keys and values: one MLP (one), two MLPs in each layer (per-layer), its frozen projections of "
+        "trained vectors (simple-share), nothing (none).",
         choices=(*DECODERS, *PAPER_NAMES),
     )
     positions: str = option(

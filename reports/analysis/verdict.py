@@ -274,7 +274,8 @@ def _more_draws(test: Contrast, claim: Inference) -> str:
     """Return the next step for a claim that is not settled, in a sentence without `Next:`.
 
     It is the number of draws that detect a difference that matters, the last look of a study (at its declared
-    maximum of draws), or more tasks or test rows. It is empty if there are enough draws already or the number is not known.
+    maximum of draws), or more tasks or test rows. It is empty if there are enough draws already or the number is
+    not known.
     """
     matters = plural(test.rope, "point")
     goal = f"to detect {matters} between {test.method} and {test.baseline}"
