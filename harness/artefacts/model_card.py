@@ -1,20 +1,14 @@
-"""The card of an exported model: its training, its scores and their confidence intervals.
-
-Nothing is fetched from the Hub for a card.
-"""
+"""The card of an exported model: its training, its scores and their confidence intervals."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
 from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
-from harness.backbones.hub.cache import offline
-from harness.errors import BenchError, Unavailable
-from harness.tasks import draws, metrics
+from harness.tasks import metrics
 from reports.document import metric_title
 
 RESAMPLES: Final = 1000
@@ -42,7 +36,7 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
     )
     point = f", {exported_point}" if model.vertices > 1 else ""
     by_score, reason = intervals(model)
-    lines = "\n".join(_line(model, name, by_score.get(name)) for name in _task_scores(model))
+    lines = "\n".join(_line(model, name, by_score.get(name)) for name in task_scores(model))
     missing = f"{reason}\n\n" if reason else ""
     basis = (
         "The 95 % intervals are over test rows, for this one training, and not over draws. "
@@ -140,7 +134,7 @@ def intervals(model: StoredModel) -> tuple[dict[str, ScoreInterval], str]:
     Accuracy has Wilson's score interval (Wilson 1927), other scores that of the percentile
     bootstrap (Efron 1979).
     """
-    shown, entry = _task_scores(model), model.entry
+    shown, entry = task_scores(model), model.entry
     if model.writes:
         return {}, "The scores of texts have no interval here; a report has one."
     by_score: dict[str, ScoreInterval] = {}
@@ -205,27 +199,16 @@ def _bootstrap(
 
 
 def _test_sets(model: StoredModel) -> dict[str, metrics.Scored] | str:
-    """Draw the test sets again without the network; return their predictions and labels, or why that fails."""
-    entry, task, setting = model.entry, model.task, model.entry.setting["task"]
+    """Return the stored predictions and labels of each test set, or why there are none."""
     if not set(_metric_names(model)) <= set(metrics.METRICS):
         return "a metric that is a script is not run for a card"
-    if task is None:
-        return "the labels of the test rows are in a file of yours, which a card does not read"
-    read = cache(lambda split: task.reader.examples(split, setting["revision"]))
-    try:
-        with offline():
-            draw = draws.draw(task, read, entry.size, entry.draw, model.recipe)
-    except Unavailable:
-        return "the test rows are not in the cache, and nothing is fetched for a card (`bench fetch` fetches them)"
-    except (BenchError, draws.Infeasible) as error:
-        return f"the test rows cannot be drawn again ({str(error).splitlines()[0]})"
     predictions = list(model.predictions)
-    if draw.fingerprint != entry.fingerprint or len(predictions) != entry.n_test:
-        return "the test rows or their predictions are no longer those of the training"
+    if sum(map(len, model.test_labels.values())) != len(predictions) or not predictions:
+        return "the labels of the test rows are not stored"
     test_sets: dict[str, metrics.Scored] = {}
-    for suffix, rows in draw.tests.items():
-        test_sets[suffix] = metrics.Scored(predictions[: len(rows)], [row.label for row in rows])
-        del predictions[: len(rows)]
+    for suffix, labels in model.test_labels.items():
+        test_sets[suffix] = metrics.Scored(predictions[: len(labels)], labels)
+        del predictions[: len(labels)]
     return test_sets
 
 
@@ -234,7 +217,7 @@ def _metric_names(model: StoredModel) -> list[str]:
     return [name.rpartition("/")[0] for name in model.entry.setting["task"]["metrics"]]
 
 
-def _task_scores(model: StoredModel) -> dict[str, float]:
+def task_scores(model: StoredModel) -> dict[str, float]:
     """Return the task's metrics on each test set, and the score if there are several."""
     stored = sorted(model.entry.metrics.items())
     scores = {name: value for name, value in stored if _metrics_of(model, name)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ class StoredModel:
     tensors: Mapping[str, Tensor]  # [vertices, ...], or without a vertex axis
     metadata: Mapping[str, Any]
     predictions: Sequence[Label] = ()  # one per test example, at the centroid of the simplex
+    # The labels of each test set by the suffix of its metrics, in the order of the predictions; empty for results
+    # of versions that did not store them.
+    test_labels: Mapping[str, Sequence[Label]] = field(default_factory=dict)
 
     @property
     def task(self) -> Task | None:
@@ -192,4 +195,9 @@ def load(db: str, digest: str) -> StoredModel:
         tensor_files.folder(db), entry.digest, entry.result["artefact"]
     )
     predictions = unpack_predictions(blobs["predictions"]) if "predictions" in blobs else ()
-    return StoredModel(entry, tensors, metadata, predictions)
+    test_labels = {
+        name.removeprefix("labels").removeprefix("/"): unpack_predictions(data)
+        for name, data in sorted(blobs.items())
+        if name.partition("/")[0] == "labels"
+    }
+    return StoredModel(entry, tensors, metadata, predictions, test_labels)

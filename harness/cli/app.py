@@ -115,6 +115,75 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
+@app.command(cls=Command, rich_help_panel="Compute")
+def advise(
+    file: Annotated[
+        Path, typer.Argument(help="Labelled texts: CSV, TSV, JSON or Parquet.", metavar="FILE")
+    ],
+    *,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="The text column, or two. Default: a guess, which is stated.",
+            metavar="COLUMN[,COLUMN]",
+        ),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The label column. Default: a guess.", metavar="COLUMN")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="classes or number, where a guess is not possible.", metavar="KIND"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The backbone. Default: that of `--preset quick`, or `tiny` without the Hub.",
+            metavar="NAME",
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(help="The most time that the study may take, such as 30m.", metavar="TIME"),
+    ] = "10m",
+    db: Annotated[
+        str | None,
+        typer.Option(
+            help="The database of results. Default: the file's name with .db.", metavar="FILE"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the model to this folder. Default: the file's name with -model.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+) -> None:
+    """Compare methods on a file, say which one to use and what to expect of it, and write its model to a folder.
+
+    Every step is a usual command, which is printed.  Example:  bench advise reviews.csv
+    """
+    from harness.commands.advise import AdviseOptions
+    from harness.commands.advise import advise as give_advice
+    from harness.study import option_reader
+
+    most = option_reader.seconds("--budget", budget)
+    options = AdviseOptions(
+        file=file,
+        text=text,
+        label=label,
+        kind=kind,
+        model=model,
+        budget=most,
+        db=db,
+        output=output,
+    )
+    raise typer.Exit(give_advice(options))
+
+
 @app.command(cls=GridCommand, rich_help_panel="Compute")
 @with_options
 def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help

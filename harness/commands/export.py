@@ -49,8 +49,8 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
     _export(stored, folder, form, at)
 
 
-def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | None) -> None:
-    """Write the model with the best dev scores to a new folder, and print why it was chosen.
+def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | None) -> str:
+    """Write the model with the best dev scores to a new folder, print why it was chosen, and return its digest.
 
     Args:
         query: the results to choose from.
@@ -67,6 +67,7 @@ def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | No
     _check_format(stored, form)
     print_line(Console(), choice.reason)
     _export(stored, folder, form, at)
+    return choice.digest
 
 
 def _fitting(stored: StoredModel) -> list[str]:

@@ -36,21 +36,61 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen job, and why."""
+    """The chosen method, with those that it was chosen from, the best first.
 
-    digest: str
-    reason: str
+    Attributes:
+        best: the method with the best mean dev score.
+        others: the other methods.
+        smaller: the jobs of the best method at the next smaller size; None: there is none.
+    """
+
+    best: Candidate
+    others: Sequence[Candidate]
+    smaller: Candidate | None
+
+    @property
+    def size(self) -> int:
+        """The number of training examples."""
+        return self.best.jobs[0].size
+
+    @property
+    def digest(self) -> str:
+        """The job whose model is to be used: of the best method, the draw with the best dev score.
+
+        Raises:
+            Unavailable: no tensors of the best method were kept.
+        """
+        if not self.best.kept:
+            raise Unavailable(
+                f"{self.best.name} has the best dev scores, but its tensors were not kept: run it again with "
+                "--keep all, or choose among other methods with --methods"
+            )
+        return self.best.kept[0].digest
+
+    @property
+    def reason(self) -> str:
+        """A sentence on the choice, and one on what to expect of such a model."""
+        draws = len({job.draw for job in self.best.jobs})
+        where = f"over {plural(draws, 'draw')} of {self.size}"
+        others = ", ".join(f"{one.name} {100 * one.dev_score:.1f}" for one in self.others[:SHOWN])
+        beside = f" ({others})" if others else ""
+        test = fmean(job.metrics["score"] for job in self.best.jobs)
+        return (
+            f"{self.best.name} has the best mean dev score {where}: {100 * self.best.dev_score:.1f}{beside}. "
+            f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled. "
+            f"Exported is draw {self.best.kept[0].draw}, which has its best dev score"
+        )
 
 
 def choose(query: ResultQuery) -> Choice:
-    """Return the job to use: of the method with the best mean dev score, the draw with the best.
+    """Return the method with the best mean dev score.
 
     The methods are compared at the greatest size, on the draws and seeds that all of them finished. No test score is
     read for the choice, so the mean test score, which the reason states, has no advantage from it.
 
     Raises:
         UsageError: there are several tasks.
-        Unavailable: there is no finished job, no draw that all methods finished, or no tensors of the best method.
+        Unavailable: there is no finished job, or no draw that all methods finished.
         CorruptData: the database is damaged.
     """
     with damage_errors(query.db), Ledger(query.db) as ledger:
@@ -64,8 +104,8 @@ def choose(query: ResultQuery) -> Choice:
         entries = [
             entry for entry in entries if {entry.label, entry.label.partition("(")[0]} & set(wanted)
         ]
-    if sizes := query.size_numbers():
-        entries = [entry for entry in entries if entry.size in sizes]
+    if wanted_sizes := query.size_numbers():
+        entries = [entry for entry in entries if entry.size in wanted_sizes]
     if wanted_tasks := query.task_names():
         entries = [entry for entry in entries if entry.task in wanted_tasks]
     if not entries:
@@ -74,16 +114,16 @@ def choose(query: ResultQuery) -> Choice:
         )
     if len(tasks := sorted({entry.task for entry in entries})) > 1:
         raise UsageError(f"--best: choose one of the tasks with --tasks: {', '.join(tasks)}")
-    size = max(entry.size for entry in entries)
-    candidates = _candidates([entry for entry in entries if entry.size == size])
-    ranked = sorted(candidates, key=lambda one: (-one.dev_score, _bytes(one), one.name))
-    best = ranked[0]
-    if not best.kept:
-        raise Unavailable(
-            f"{best.name} has the best dev scores, but its tensors were not kept: run it again with --keep all, "
-            "or choose among other methods with --methods"
-        )
-    return Choice(best.kept[0].digest, _reason(best, ranked[1:], size))
+    sizes = sorted({entry.size for entry in entries})
+    candidates = _candidates([entry for entry in entries if entry.size == sizes[-1]])
+    best, *others = sorted(candidates, key=lambda one: (-one.dev_score, _bytes(one), one.name))
+    setting = canonical(best.jobs[0].setting)
+    smaller = [
+        entry
+        for entry in entries
+        if sizes[:-1] and entry.size == sizes[-2] and canonical(entry.setting) == setting
+    ]
+    return Choice(best, others, Candidate(best.name, smaller) if smaller else None)
 
 
 def _candidates(entries: Sequence[LedgerEntry]) -> list[Candidate]:
@@ -123,17 +163,3 @@ def _dev_score(job: LedgerEntry) -> float:
 
 def _bytes(candidate: Candidate) -> int:
     return int((candidate.jobs[0].result or {}).get("stored", 0))
-
-
-def _reason(best: Candidate, others: Sequence[Candidate], size: int) -> str:
-    """Return a sentence on the choice, and one on what to expect of such a model."""
-    draws = len({job.draw for job in best.jobs})
-    where = f"over {plural(draws, 'draw')} of {size}"
-    others_text = ", ".join(f"{one.name} {100 * one.dev_score:.1f}" for one in others[:SHOWN])
-    beside = f" ({others_text})" if others else ""
-    test = fmean(job.metrics["score"] for job in best.jobs)
-    return (
-        f"{best.name} has the best mean dev score {where}: {100 * best.dev_score:.1f}{beside}. "
-        f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled. "
-        f"Exported is draw {best.kept[0].draw}, which has its best dev score"
-    )

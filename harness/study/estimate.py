@@ -67,13 +67,17 @@ def known_estimate(request: Request, plan: Plan) -> dict[str, JobEstimate]:
         return {}
 
 
+def seconds(estimates: Sequence[JobEstimate], workers: int) -> float:
+    """Return how long jobs take in all: no less than the longest one."""
+    longest = max((job.seconds for job in estimates), default=0.0)
+    return max(sum(job.seconds for job in estimates) / workers, longest)
+
+
 def describe(estimates: Sequence[JobEstimate], workers: int) -> str:
     """Return how long jobs take in all, and the memory that each worker needs."""
-    longest = max(job.seconds for job in estimates)
-    seconds = max(sum(job.seconds for job in estimates) / workers, longest)
     memory = max(job.bytes for job in estimates) / 2**30
     return (
-        f"about {duration(seconds)} with {plural(workers, 'worker')} on this processor, "
+        f"about {duration(seconds(estimates, workers))} with {plural(workers, 'worker')} on this processor, "
         f"up to {memory:.1f} GiB of memory for each"
     )
 

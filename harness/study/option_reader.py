@@ -111,3 +111,16 @@ def split(text: str) -> list[str]:
     """
     entries = re.findall(r"""(?:"[^"]*"|'[^']*'|\([^)]*\)|[^,\s"'(])+""", text.strip())
     return [re.sub(r"""(["'])(.*?)\1""", r"\2", entry) for entry in entries]
+
+
+def seconds(option: str, text: str) -> float:
+    """Return a length of time such as 90s, 10m or 1h; a number without a unit is in seconds.
+
+    Raises:
+        UsageError: the text has another form, or is 0.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([smh]?)", text.strip().lower())
+    found = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not found:
+        raise UsageError(f"{option} must be a time such as 90s, 10m or 1h, got {text!r}")
+    return found

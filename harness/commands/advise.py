@@ -1,0 +1,242 @@
+"""`bench advise`: from a file with labelled texts to a method, its expected score and a model, by usual commands."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.artefacts import model_card, restore
+from harness.backbones import checkpoints
+from harness.commands.export import export_best
+from harness.commands.plan import progress_printer
+from harness.commands.run import run_grid
+from harness.errors import ExitCode, Unavailable, UsageError
+from harness.results import best_model
+from harness.results.best_model import Candidate, Choice
+from harness.results.query import ResultQuery
+from harness.results.runs import comparison_of
+from harness.scheduling.executors import devices
+from harness.scheduling.run_options import RunOptions
+from harness.scheduling.summary import print_line
+from harness.study import automatic, estimate, option_reader, planning, request
+from harness.study.grid_options import GridOptions
+from harness.study.presets import PRESETS
+from harness.tasks.files.column_guess import Guess, guess
+from harness.tasks.files.file_table import Reading
+from harness.tasks.files.problems import Problems
+from harness.tasks.files.table_files import read_bytes, read_table
+from harness.wording import duration, listed, plural
+from reports.analysis.comparison import Comparison
+from reports.analysis.verdict import points, verdict
+from reports.document import metric_title
+from reports.statistics.intervals import t_interval
+
+LARGEST: Final = 500  # labels; a file with fewer is used as far as it goes
+# What is tried until it fits the budget: methods, and draws.
+OFFERS: Final = (("features,lora", 4), ("features,lora", 3), ("features,lora", 2), ("features", 4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdviseOptions:
+    """What the user says on the command line; empty or None: bench guesses it."""
+
+    file: Path
+    text: str | None = None
+    label: str | None = None
+    kind: str | None = None
+    model: str | None = None
+    budget: float = 600.0  # seconds
+    db: str | None = None
+    output: Path | None = None
+
+
+def advise(options: AdviseOptions) -> int:
+    """Compare methods on a file, say which to use and what to expect, and write its model to a folder.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BenchError: the file cannot be used, a guess is not possible, or the jobs cannot run.
+    """
+    out, log = Console(), Console(stderr=True)
+    folder = options.output or Path(f"{options.file.stem}-model")
+    if folder.exists():
+        raise UsageError(f"{folder} exists: name another folder with --output")
+    db = options.db or f"{options.file.stem}.db"
+    columns = _columns(options)
+    print_line(
+        out, f"texts from {listed(columns.text)}, labels from {columns.label} (--text, --label)"
+    )
+    grid = _fitted(_grid(options, columns, out), options.budget, log)
+    _print_command(out, "run", _words(grid, db))
+    if (code := run_grid(grid, RunOptions(db=db, yes=True))) != ExitCode.SUCCESS:
+        return code
+    query = ResultQuery(db=db)
+    _print_advice(out, db, best_model.choose(query), comparison_of(query, None))
+    _print_command(out, "report", ["--db", db])
+    _print_command(out, "export", ["--best", str(folder), "--db", db])
+    digest = export_best(query, folder, None, None)
+    _print_command(out, "predict", [digest[:12], *("a text" for _ in columns.text), "--db", db])
+    return ExitCode.SUCCESS
+
+
+def _columns(options: AdviseOptions) -> Guess:
+    """Return the columns that the user named, or else the likely ones."""
+    text = option_reader.split(options.text or "")
+    if text and options.label:
+        return Guess(tuple(text), options.label)
+    problems = Problems()
+    table = read_table(options.file, read_bytes(options.file), problems, Reading())
+    problems.raise_if_any()
+    return guess(table, text, options.label or "")
+
+
+def _grid(options: AdviseOptions, columns: Guess, out: Console) -> GridOptions:
+    """Return the options of the study: `--preset quick` at the greatest size that the file gives and at half of it."""
+    grid = GridOptions(
+        preset="quick",
+        data=options.file,
+        text=",".join(columns.text),
+        label=columns.label,
+        kind=options.kind,
+        model=options.model,
+        sizes=str(LARGEST),
+    )
+    if options.model is None and (reason := _unavailable(PRESETS["quick"]["model"])):
+        print_line(
+            out,
+            f"note: {reason}; the backbone is the embedded `tiny`, whose scores on real texts are low: name another "
+            "with --model",
+        )
+        grid = replace(grid, model="tiny", pooling="model")
+    (largest,) = request.read(grid)[0].sizes
+    return replace(grid, sizes=f"{largest // 2},{largest}" if largest > 1 else str(largest))
+
+
+def _unavailable(model: str) -> str:
+    """Return why a backbone cannot be had; empty if it can."""
+    try:
+        checkpoints.locate(model, checkpoints.revision_of(model))
+    except Unavailable as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _fitted(grid: GridOptions, budget: float, log: Console) -> GridOptions:
+    """Return the first offer that is estimated to fit the budget on this processor.
+
+    Raises:
+        UsageError: none does.
+    """
+    if not devices.is_cpu("auto"):
+        return grid  # on a GPU nothing is measured before it runs
+    for methods, draws in OFFERS:
+        offer = replace(grid, methods=methods, draws=str(draws))
+        checked = automatic.resolve(request.read(offer)[0], progress_printer(log))
+        plan = planning.plan(checked, progress_printer(log))
+        found = estimate.estimate(checked, plan, progress_printer(log))
+        workers = len(devices.choose(["cpu"], 0, len(plan.jobs)))
+        seconds = estimate.seconds(list(found.values()), workers)
+        if seconds <= budget:
+            return offer
+    raise UsageError(
+        f"even {OFFERS[-1][0]} takes about {duration(seconds)}, more than --budget {duration(budget)}: raise it, or "
+        "name a smaller --model"
+    )
+
+
+def _words(grid: GridOptions, db: str) -> list[str]:
+    """Return the words of the command that runs a study."""
+    named = {
+        "preset": grid.preset, "data": grid.data, "text": grid.text, "label": grid.label, "kind": grid.kind,
+        "model": grid.model, "pooling": grid.pooling, "methods": grid.methods, "sizes": grid.sizes,
+        "draws": grid.draws, "db": db,
+    }  # fmt: skip
+    return [word for name, value in named.items() if value for word in (f"--{name}", str(value))]
+
+
+def _print_command(out: Console, name: str, words: Sequence[str]) -> None:
+    out.print()
+    print_line(out, f"$ bench {name} {shlex.join(words)}")
+
+
+def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison) -> None:
+    """Print what to use, what to expect of it, and how sure that is."""
+    best = choice.best
+    mean = fmean(100 * job.metrics["score"] for job in best.jobs)
+    names = [name.rpartition("/")[0] for name in best.jobs[0].setting["task"]["metrics"]]
+    titles = [metric_title(name, best.jobs[0].setting["task"]["labels"]) for name in names]
+    score = titles[0] if len(titles) == 1 else f"the mean of {listed(titles)}"
+    out.print()
+    print_line(
+        out,
+        f"Use {best.name}: with {choice.size} labels it scores {mean:.1f} ({score}) on average over "
+        f"{plural(len({job.draw for job in best.jobs}), 'draw')}. {_expected(db, choice)}",
+    )
+    out.print(_table(choice, comparison))
+    print_line(out, verdict(comparison)[0])
+    if gain := _gain(best, choice.smaller):
+        print_line(out, gain)
+
+
+def _expected(db: str, choice: Choice) -> str:
+    """Return what to expect of the model that is written: its score on its own test rows, with an interval.
+
+    These test rows chose neither the method nor the draw.
+    """
+    stored = restore.load(db, choice.digest)
+    name = (
+        "score"
+        if len(model_card.task_scores(stored)) > 1
+        else next(iter(model_card.task_scores(stored)))
+    )
+    interval = model_card.intervals(stored)[0].get(name)
+    where = f"on its {plural(stored.entry.n_test, 'test row')}"
+    score = 100 * stored.entry.metrics["score"]
+    if interval is None:
+        return f"The model of draw {stored.entry.draw} scored {score:.1f} {where}."
+    return (
+        f"The model of draw {stored.entry.draw}, which is written below, scored {score:.1f} {where}: expect "
+        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} (95 % interval over test rows)."
+    )
+
+
+def _table(choice: Choice, comparison: Comparison) -> Table:
+    """Return the mean dev and test scores of the methods at the greatest size, beside the majority class."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for name in ("dev", "test"):
+        table.add_column(name, justify="right")
+    for majority in comparison.majority.values():
+        table.add_row("majority class", "", f"{majority:.1f}")
+    for one in (choice.best, *choice.others):
+        test = fmean(job.metrics["score"] for job in one.jobs)
+        table.add_row(one.name, f"{100 * one.dev_score:.1f}", f"{100 * test:.1f}")
+    return table
+
+
+def _gain(best: Candidate, smaller: Candidate | None) -> str:
+    """Return what twice the labels brought on the draws of both sizes; empty if one draw or none has both."""
+    if smaller is None:
+        return ""
+    before = {(job.draw, job.seed): job.metrics["score"] for job in smaller.jobs}
+    gains = [
+        100 * (job.metrics["score"] - before[job.draw, job.seed])
+        for job in best.jobs
+        if (job.draw, job.seed) in before
+    ]
+    if len(gains) < 2:  # one value has no interval
+        return ""
+    found = t_interval(gains)
+    interval = "" if math.isnan(found.low) else f" [{found.low:z.1f}, {found.high:z.1f}]"
+    return (
+        f"From {smaller.jobs[0].size} to {best.jobs[0].size} labels, {best.name} gained {points(found.mean)} points"
+        f"{interval}; more labels may bring as much again, or less."
+    )

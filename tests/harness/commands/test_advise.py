@@ -1,0 +1,65 @@
+"""From a file to a model in two commands."""
+
+import csv
+import re
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def advised(bench, tmp_path_factory):
+    """A folder with a file, and what `bench advise` says about it."""
+    folder = tmp_path_factory.mktemp("advised")
+    with (folder / "visits.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "review", "verdict"])
+        for n in range(60):
+            good = n % 2
+            words = "good and nice" if good else "bad and dull"
+            writer.writerow([n, f"visit {n} was {words}", "yes" if good else "no"])
+    return folder, bench(folder, "advise", "visits.csv", "--model", "tiny")
+
+
+def test_it_says_what_to_use_and_what_to_expect(advised):
+    """The guess, the method, an interval for the written model, and the majority class."""
+    _, ended = advised
+    assert ended.code == 0, ended.err
+    assert "texts from review, labels from verdict" in ended.out
+    assert re.search(
+        r"Use \S+: with 30 labels it scores [\d.]+ \(accuracy\) on average over 4 draws\. The model of draw \d, which "
+        r"is written below, scored [\d.]+ on its 15 test rows: expect [\d.]+ to [\d.]+ \(95 % interval",
+        ended.out,
+    )
+    assert re.search(r"majority class +5\d\.\d", ended.out)
+    assert re.search(r"From 15 to 30 labels, \S+ gained", ended.out)
+
+
+def test_the_printed_commands_are_those_that_ran(advised, bench):
+    """The printed `run` has nothing left to do, and the printed `predict` answers with a class."""
+    folder, ended = advised
+    run, report, export, predict = (
+        line.removeprefix("$ bench ") for line in ended.out.splitlines() if line.startswith("$")
+    )
+    again = bench(folder, *run.split())
+    assert (again.code, "0 to do" in again.out) == (0, True)
+    assert bench(folder, *report.split()).code == 0
+    assert bench(folder, *export.replace("visits-model", "other").split()).code == 0
+    answer = bench(folder, *predict.replace("'a text'", "nice").split())
+    assert answer.code == 0, answer.err
+    assert (folder / "visits-model" / "README.md").exists()
+
+
+def test_what_it_cannot_use_is_refused_before_anything_runs(advised, bench):
+    """A folder that exists, a missing file, a budget that is no time or too short."""
+    folder, _ = advised
+    words = ("advise", "visits.csv", "--model", "tiny")
+    for more, why in (
+        ((), "visits-model exists"),
+        (("-o", "new", "--budget", "soon"), "--budget must be a time such as"),
+        (("-o", "new", "--budget", "0.01s", "--db", "new.db"), "more than --budget"),
+        (("-o", "new", "--label", "typo"), "no column 'typo'"),
+    ):
+        ended = bench(folder, *words, *more)
+        assert (ended.code, why in ended.err) == (2, True), ended.err
+    assert not (folder / "new").exists()
+    assert not (folder / "new.db").exists()
