@@ -50,8 +50,8 @@ class Prefix(Method):
     hidden: int = option(512, "Width of the MLP's hidden layer.", least=1)
     decoder: str = option(
         "one",
-        "What computes keys and values: one MLP (one), two MLPs in each layer (per-layer), its frozen projections of "
-        "trained vectors (simple-share), nothing (none).",
+        "What computes keys and values: one MLP for all layers (one), two per layer (per-layer), the layer's frozen "
+        "projections (simple-share), nothing (none).",
         choices=(*DECODERS, *PAPER_NAMES),
     )
     positions: str = option(
@@ -85,8 +85,8 @@ class Prefix(Method):
     )
     attention: str = added_option(
         "all",
-        "Of an encoder-decoder: the attention that gets a prefix: all, or some of encoder, decoder and cross joined "
-        "by +.",
+        "Which attention of an encoder-decoder gets a prefix: all, or encoder, decoder or cross; several are joined "
+        "by +, such as encoder+cross.",
     )
 
     position: str = added_option(

@@ -130,17 +130,10 @@ class TableReader:
         rows: list[Example] = []
         ungrouped: list[str] = []
         for position, record in zip(table.positions, table.rows, strict=True):
-            repeats = table.repeats_header(record, self.reading.needed)
+            repeats = table.repeats_header(record, (*self.fields, *self.label))
             reason = REPEATS if repeats else self._lacks(record, missing, parser if known else None)
             if reason and not self.strict:
                 left_out.setdefault(reason, []).append(position)
-                continue
-            if table.reorders_header(record, self.reading.needed):
-                problems.add_row(
-                    table.path,
-                    position,
-                    ": names the columns in another order: put the columns of joined files into one order",
-                )
                 continue
             if reason == REPEATS:
                 problems.add_row(table.path, position, ": repeats the header")
@@ -153,7 +146,7 @@ class TableReader:
             if not known:
                 continue
             label = parser.parse(record, (table.path, position), problems)
-            if label is not None and None not in texts:
+            if label is not None and None not in texts and len(texts) == len(self.fields):
                 group = whole(as_label(record.get(self.group))) if self.group else ""
                 if self.group and not group:
                     ungrouped.append(position)
@@ -177,7 +170,7 @@ class TableReader:
     def is_example(self, table: FileTable, record: Mapping[str, Any]) -> bool:
         """Return whether a row has all texts and is no header."""
         missing = {*self.fields} - {*table.columns}
-        repeats = table.repeats_header(record, self.reading.needed)
+        repeats = table.repeats_header(record, (*self.fields, *self.label))
         return not repeats and not self._lacks(record, missing, None)
 
     def _lacks(

@@ -70,7 +70,7 @@ class StepRequest(NamedTuple):
     """A request for one training step: the loss of these rows, and one update of the parameters.
 
     Attributes:
-        indices: of the rows among the training loop's rows.
+        indices: which of the training loop's rows (`TrainingLoop.rows`) the step uses.
         points: points of the simplex, `[rows, layers, vertices]` or `[1, ...]`; None: the method has none.
         pair: indices of the two vertices that the penalty compares, `[2]`; None: no penalty.
         learning_rate: of this step.

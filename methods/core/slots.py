@@ -1,7 +1,8 @@
 """Slots: the places where a method's tensors enter a model of the transformers library.
 
 A slot is a named parameter of a module of the model. Removing a slot that replaces a parameter restores the
-original. A hook or the attention function reads an added slot; both do nothing while the slots are empty.
+original. An added slot is read by a hook or by the attention function. While the slots are empty, hooks do
+nothing and attention is computed without a prefix.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +179,8 @@ class Slots:
         """
         if self.architecture.writes:
             raise Unsupported(
-                "a gate averages over all tokens, also over those that are still to be written: choose another gate"
+                "a gate that depends on the input averages over all tokens of a row, also over those that are still "
+                "to be written: train without it"
             )
         weight, bias = f"{name}_gate", f"{name}_gate_bias"
         self.add(module, weight, (width,), layer)
@@ -216,7 +218,7 @@ class Slots:
             self._masks = None
 
     def is_linear(self, name: str) -> bool:
-        """Return whether a slot is in a linear layer. Of the slots of the head, only these can have a row axis."""
+        """Return whether a slot is in a linear layer. A slot of the head can have a row axis only if it is in one."""
         return is_linear(self._sites[name][0])
 
     def original(self, name: str) -> Tensor:

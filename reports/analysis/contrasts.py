@@ -341,7 +341,7 @@ def _level(
 
 
 def _ended(paired_runs: PairedRuns, method: str, tasks: Sequence[str], scope: int | None) -> bool:
-    """Return whether a declared study had its last draw at an earlier look: its level is spent."""
+    """Return whether a declared study had its maximum of draws at an earlier look already: its level is spent."""
     return all(
         paired_runs.had_draws(method, task, size, paired_runs.max_draws)
         for task in tasks

@@ -167,7 +167,9 @@ def _utf16(content: bytes) -> str:
     Texts in Latin letters have many NUL bytes. Others have them in their line breaks and delimiters.
     """
     nuls = content.count(b"\0")
-    if not nuls:
+    if not nuls or b"\0" not in content.rstrip(
+        b"\0"
+    ):  # a crash can leave NUL bytes at the end of a file
         return ""
     little = content[1::2].count(b"\0") >= content[::2].count(b"\0")
     name = "utf-16-le" if little else "utf-16-be"

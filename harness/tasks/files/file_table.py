@@ -91,16 +91,6 @@ class FileTable:
             and all(cell.casefold() == name.casefold() for name, cell in filled.items())
         )
 
-    def reorders_header(self, row: Mapping[str, Any], names: Collection[str]) -> bool:
-        """Return whether a row has the names of these columns in another order, as where files were joined."""
-        cells = sorted(str(row.get(name) or "").strip().casefold() for name in names)
-        return (
-            self.has_header
-            and len(names) > 1
-            and cells == sorted(name.casefold() for name in names)
-            and not self.repeats_header(row, names)
-        )
-
     def text(
         self, row: Mapping[str, Any], name: str, position: str, problems: Problems
     ) -> str | None:

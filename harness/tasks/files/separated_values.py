@@ -2,7 +2,8 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -63,6 +64,12 @@ def read_separated(
     for row in rows:
         if row.number == 1 and _underlines(row.cells):
             problems.notes.append(f"{escaped(path.name)}: the line under the header is left out")
+        elif _is_other_header(row.cells, table.columns, how.needed):
+            problems.add_row(
+                path,
+                row.position,
+                ": names the columns in another order: put the columns of joined files into one order",
+            )
         elif len(row.cells) == len(table.columns):
             if any("\n" in cell or "\r" in cell for cell in row.cells):
                 broken.append(row)
@@ -111,6 +118,17 @@ def _filled_rows(
         problems.add(f"{escaped(str(path))}, {row.position}: {error}; {hint}")
 
 
+def _is_other_header(cells: Sequence[str], columns: Sequence[str], needed: Collection[str]) -> bool:
+    """Return whether a row names two or more of the needed columns, and one of them in the place of another column."""
+    folded = [cell.strip("\ufeff ").casefold() for cell in cells]
+    named = [name for name in needed if name.strip().casefold() in folded]
+    return len(named) > 1 and any(
+        folded[at] != name.strip().casefold()
+        for at, name in enumerate(columns[: len(folded)])
+        if name in named
+    )
+
+
 def _underlines(cells: Sequence[str]) -> bool:
     """Return whether a row is a line such as `---,---` or `:--|:-:` under the header."""
     # A line with outer bars has an empty cell at each end, which is skipped.
@@ -155,10 +173,11 @@ def _holding_rows(
         rows: number of rows in the file.
     """
     known: list[set[str]] = []
-    for _, cells in islice(separation.rows(text), 1, _LOOKED_AT):
-        known += [set() for _ in range(len(cells) - len(known))]
-        for values, cell in zip(known, cells, strict=False):
-            values.add(cell.strip())
+    with suppress(csv.Error):  # the rows before a malformed one; it is a problem already
+        for _, cells in islice(separation.rows(text), 1, _LOOKED_AT):
+            known += [set() for _ in range(len(cells) - len(known))]
+            for values, cell in zip(known, cells, strict=False):
+                values.add(cell.strip())
     columns = [_Column.of(values - {""}) for values in known]
     delimiter = separation.delimiter
     tests = [column.has for column in columns]

@@ -341,3 +341,67 @@ def test_a_swallowed_class_that_is_new_does_not_hide_a_known_one(write):
     ]
     task = from_options(write("d.csv", "\n".join(["text,label", *rows])), ["text"], ["label"])
     assert any(NOTED in finding for finding in task.findings)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['"line one\nline two",pos', '"good" movie,neg', "fine,pos"],
+        ['"two\nlines",pos', '"She said \\"no\\", he left",neg', "ok,pos"],
+        ['"a\nb",x', '"c,y'],
+    ],
+    ids=["text after a quote", "backslashes", "cut off"],
+)
+def test_a_malformed_quote_after_a_line_break_in_quotes_is_refused(write, lines):
+    """The message is that of the same file without the line break, also for a test file."""
+    bad = "\n".join(["text,label", *lines])
+    assert "a field that starts with a quote must end with one" in problems(
+        write("d.csv", bad), ["text"], ["label"]
+    )
+    good = write("good.csv", "text,label\na,pos\nb,neg\nc,x\nd,y\n")
+    assert "a field that starts" in problems(good, ["text"], ["label"], test=write("t.csv", bad))
+
+
+@pytest.mark.parametrize("kind", ["text", "classes", "number", "multilabel"])
+def test_a_mistyped_text_column_is_named(write, kind):
+    """Whatever the labels are, the message names the column and a likely one."""
+    path = write("d.csv", "source,target\nhello there,1\ngood bye,2\nthanks,3\n")
+    said = problems(path, ["sourse"], ["target"], kind=kind)
+    assert "no column 'sourse' (did you mean 'source'?)" in said
+    test = write("t.csv", "src,target\nhello,1\n")
+    assert "no column 'source'" in problems(path, ["source"], ["target"], kind=kind, test=test)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("id,text,label", "text,id,label"),
+        ("text,label,source", "text,source,label"),
+        ("text,title,label", "title,text,label"),
+        ("text,label,n", "label,text,m"),
+    ],
+)
+def test_joined_files_with_their_columns_in_another_order_are_refused(write, first, second):
+    """Also where a column that is not needed changes places, or has another name in the second file."""
+    rows = [f"{n} one,{n} two,{n} three" for n in range(3)]
+    path = write("d.csv", "\n".join([first, *rows, second, *rows]))
+    assert "row 4 (line 5): names the columns in another order" in problems(
+        path, ["text"], ["label"]
+    )
+
+
+def test_a_repeated_header_is_left_out_whatever_it_calls_the_other_columns(write):
+    """Other columns, that of the groups too, may have another name or place in the second file."""
+    text = "text,label,g,x\na,p,1,2\nb,n,2,2\ntext,label,user,y\nc,p,3,1\nd,n,4,1\n"
+    task = from_options(write("d.csv", text), ["text"], ["label"], group="g")
+    assert [row.texts[0] for row in examples(task)] == ["a", "b", "c", "d"]
+    assert any("header" in finding for finding in task.findings)
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 50, 51, 400])
+def test_nul_bytes_at_the_end_are_named_at_their_line(write, count):
+    """They are what a crash leaves, and no sign of UTF-16."""
+    text = "text,label\ngood one,pos\nbad one,neg\nnice thing,pos\n" + "\0" * count
+    said = problems(write("d.csv", text), ["text"], ["label"])
+    assert "line 5" in said
+    assert "NUL" in said
