@@ -36,7 +36,7 @@ GRID: Final = GridOptions(
 )
 OPTIONS: Final = RunOptions(db=DB, yes=True)
 NEXT: Final = (
-    ("your own data", "bench run --data FILE.csv --text COLUMN --label COLUMN"),
+    ("your own data", "bench advise FILE.csv"),
     ("GLUE", "bench run --tasks glue --methods prefix,simplex"),
     ("the full report", f"bench report --db {DB} --format html --open"),
 )

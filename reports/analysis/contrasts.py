@@ -67,7 +67,9 @@ class Contrast:
     seconds: float = 0.0  # device time of one more draw of both methods
     draws_mean: float = math.nan  # harmonic mean over tasks, because noise goes with 1 / draws
     look: int = 1  # how many times the comparison was complete, this time included
-    declared: bool = False  # whether it is the study's hypothesis, which is tested alone
+    declared: bool = (
+        False  # whether it is the study's hypothesis, which `overall_contrasts` tests alone
+    )
     # By task, only in the family "overall": the difference of each draw in points, and the variance of their mean.
     differences: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     variances: Mapping[str, float] = field(default_factory=dict)

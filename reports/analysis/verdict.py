@@ -248,7 +248,8 @@ def _remarks(test: Contrast) -> Iterator[str]:
 def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
     """Yield the next step of the first open claim that has one: see `_more_draws`.
 
-    If there is none, yield the fewest draws or tasks that a claim takes.
+    If there is none, yield the fewest draws that a claim takes, if a comparison has fewer; otherwise the fewest
+    tasks, if a comparison over several tasks has fewer; otherwise nothing.
     """
     for test in sorted(tests, key=lambda test: not test.declared):
         for claim in test.inferences:
