@@ -69,8 +69,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         db = _database(grid, options)
         if db is not None and not is_url(db):
             check_file(Path(db), write=True)  # before anything is fetched
-        resolved = automatic.resolve(checked.request, progress_printer(log))
-        checked = checked._replace(request=resolved)
+        checked = _resolved(checked, log)
         plan = planning.plan(checked.request, progress_printer(log))
         if options.shard is not None:
             plan = plan.part(*shard(options.shard))
@@ -111,6 +110,18 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
             executor.close(kill=True)
             raise
         return _work(out, ledger, plan, tickets, executor, options, retry, db, added)
+
+
+def _resolved(checked: CheckedCommand, log: Console) -> CheckedCommand:
+    """Return the command with what the backbone decides; the hypothesis names methods by their labels after that."""
+    request = automatic.resolve(checked.request, progress_printer(log))
+    if (hypothesis := checked.hypothesis) is not None:
+        pairs = zip(checked.request.methods, request.methods, strict=True)
+        labels = {methods.label(before): methods.label(after) for before, after in pairs}
+        hypothesis = hypothesis._replace(
+            method=labels[hypothesis.method], baseline=labels[hypothesis.baseline]
+        )
+    return checked._replace(request=request, hypothesis=hypothesis)
 
 
 def _check_ledger(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:

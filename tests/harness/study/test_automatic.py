@@ -7,7 +7,8 @@ import pytest
 
 import methods
 from harness.backbones import checkpoints
-from harness.study import automatic, request
+from harness.ledger import Ledger
+from harness.study import automatic, preregistration, request
 from harness.study.grid_options import GridOptions
 
 
@@ -50,3 +51,17 @@ def test_a_choice_of_the_user_stays(tmp_path):
     assert labels(model, set_=["features.pairs=joint"]) == ["features", "lora"]
     assert labels(model, tasks="toy-sentiment") == ["features", "lora"]
     assert labels("tiny", set_=["features.pairs=apart"])[0] == "features(pairs=apart)"
+
+
+def test_a_hypothesis_names_the_method_that_runs(tmp_path, bench):
+    """A hypothesis over `features` is one over `features(pairs=apart)` where that is what runs."""
+    ended = bench(
+        tmp_path, "run", "--model", published_as(tmp_path, "BertModel"), "--methods", "features,lora", "--tasks",
+        "toy-entailment", "--sizes", "20", "--draws", "1", "--steps", "2", "--test-limit", "20", "--db", "r.db",
+        "--hypothesis", "lora:features", "-j", 1,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    with Ledger(str(tmp_path / "r.db")) as ledger:
+        hypothesis = preregistration.declared_hypothesis(ledger)
+        labels = {entry.label for entry in ledger.entries()}
+    assert {hypothesis.method, hypothesis.baseline} == labels == {"lora", "features(pairs=apart)"}
