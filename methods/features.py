@@ -28,8 +28,8 @@ class Features(Method):
     as it selects a checkpoint of other methods.
 
     With `pairs=apart`, the features of a pair whose texts have the states u and v are u * v, |u - v| and the cosine
-    of u and v. A sentence encoder was trained on single texts. It tells nothing about two that it reads as one, and
-    BERT's frozen states tell more about two texts that it reads as one (docs/methods.md has figures).
+    of u and v. They do not change if the texts change places: where the label depends on which text is first, choose
+    `joint`. docs/methods.md has figures on both.
 
     Source: the feature-based approach of Devlin et al. 2019, arXiv 1810.04805, section 5.3. The paper gives no grid.
     The product and the distance of two texts: Tai et al. 2015, arXiv 1503.00075, section 4.2; Conneau et al. 2017,
@@ -82,8 +82,8 @@ class Features(Method):
     def reads_apart(self) -> bool:
         return self.pairs == "apart"
 
-    def for_backbone(self, *, headless: bool) -> Features:
-        return replace(self, pairs="apart") if headless and self.pairs is None else self
+    def for_backbone(self, *, sentences: bool) -> Features:
+        return replace(self, pairs="apart") if sentences and self.pairs is None else self
 
     def options(self) -> dict[str, Scalar]:
         return super().options() | {"pairs": self.pairs or "joint"}

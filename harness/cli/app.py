@@ -144,7 +144,10 @@ def advise(
     ] = None,
     budget: Annotated[
         str,
-        typer.Option(help="The most time that the study may take, such as 30m.", metavar="TIME"),
+        typer.Option(
+            help="The most time that the study is estimated to take, on a CPU, such as 30m.",
+            metavar="TIME",
+        ),
     ] = "10m",
     db: Annotated[
         str | None,

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.command import Command
-from harness.cli.result_options import Database, Digest, Json, Point
+from harness.cli.command import Command, with_options
+from harness.cli.result_options import Database, Digest, Filters, Json, Point
 from harness.errors import UsageError
 
 app = typer.Typer()
@@ -18,6 +18,7 @@ ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors"])
 
 
 @app.command(cls=Command, rich_help_panel="Use")
+@with_options
 def export(
     digest: Annotated[
         str,
@@ -37,13 +38,7 @@ def export(
             help="Choose the method with the best mean dev score at the greatest size, and of its draws the best.",
         ),
     ] = False,
-    tasks: Annotated[str | None, typer.Option(help="The task of --best.", metavar="TASK")] = None,
-    methods: Annotated[
-        str | None, typer.Option(help="Methods that --best chooses from.", metavar="NAME,NAME")
-    ] = None,
-    sizes: Annotated[
-        str | None, typer.Option(help="Sizes that --best chooses from.", metavar="N,N")
-    ] = None,
+    filters: Filters,
     db: Database = "results.db",
     format: Annotated[  # noqa: A002  # the option's name
         ExportFormat | None,
@@ -61,18 +56,17 @@ def export(
     Example:  bench export --best FOLDER
     """
     from harness.commands.export import export_best, export_job
-    from harness.results.query import ResultQuery
 
     form = format.value if format else None
     if best:
         if folder is not None:
             raise UsageError("--best chooses the job: pass only a folder")
-        query = ResultQuery(db=db, methods=methods, tasks=tasks, sizes=sizes)
-        export_best(query, Path(digest), form, at)
+        export_best(filters.of(db), Path(digest), form, at)
         return
-    for name, value in (("--tasks", tasks), ("--methods", methods), ("--sizes", sizes)):
-        if value is not None:
-            raise UsageError(f"{name} is for --best: a digest already names one job")
+    if filters != Filters():
+        raise UsageError(
+            "--tasks, --methods and the like are for --best: a digest already names one job"
+        )
     if folder is None:
         raise UsageError("pass the digest of a job and a folder, or --best and a folder")
     export_job(db, digest, folder, form or "peft", at)

@@ -2,11 +2,11 @@
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,9 @@ from harness.commands.export import export_best
 from harness.commands.plan import progress_printer
 from harness.commands.run import run_grid
 from harness.errors import ExitCode, Unavailable, UsageError
+from harness.jobs import canonical
+from harness.ledger import Ledger
+from harness.ledger.database import damage_errors
 from harness.results import best_model
 from harness.results.best_model import Candidate, Choice
 from harness.results.query import ResultQuery
@@ -24,15 +27,18 @@ from harness.results.runs import comparison_of
 from harness.scheduling.executors import devices
 from harness.scheduling.run_options import RunOptions
 from harness.scheduling.summary import print_line
-from harness.study import automatic, estimate, option_reader, planning, request
+from harness.study import automatic, estimate, planning, request
 from harness.study.grid_options import GridOptions
+from harness.study.planning import Plan
 from harness.study.presets import PRESETS
+from harness.tasks.files.cells import column_names
 from harness.tasks.files.column_guess import Guess, guess
 from harness.tasks.files.file_table import Reading
 from harness.tasks.files.problems import Problems
 from harness.tasks.files.table_files import read_bytes, read_table
 from harness.wording import duration, listed, plural
 from reports.analysis.comparison import Comparison
+from reports.analysis.paired_runs import HELD_OUT
 from reports.analysis.verdict import points, verdict
 from reports.document import metric_title
 from reports.statistics.intervals import t_interval
@@ -74,22 +80,46 @@ def advise(options: AdviseOptions) -> int:
     print_line(
         out, f"texts from {listed(columns.text)}, labels from {columns.label} (--text, --label)"
     )
-    grid = _fitted(_grid(options, columns, out), options.budget, log)
+    grid, plan = _fitted(_grid(options, columns, out), options.budget, log)
+    _check_database(db, plan)
     _print_command(out, "run", _words(grid, db))
-    if (code := run_grid(grid, RunOptions(db=db, yes=True))) != ExitCode.SUCCESS:
+    code = run_grid(grid, RunOptions(db=db, yes=True))
+    if code not in (ExitCode.SUCCESS, ExitCode.NEGATIVE):  # some jobs may have failed or diverged
         return code
-    query = ResultQuery(db=db)
-    _print_advice(out, db, best_model.choose(query), comparison_of(query, None))
+    query = ResultQuery(db=db, methods=grid.methods, sizes=grid.sizes)
+    choice = best_model.choose(query)
+    _print_advice(out, db, choice, comparison_of(replace(query, sizes=str(choice.size)), None))
     _print_command(out, "report", ["--db", db])
-    _print_command(out, "export", ["--best", str(folder), "--db", db])
+    words = ["--best", str(folder), "--methods", grid.methods or "", "--db", db]
+    _print_command(out, "export", words)
     digest = export_best(query, folder, None, None)
     _print_command(out, "predict", [digest[:12], *("a text" for _ in columns.text), "--db", db])
-    return ExitCode.SUCCESS
+    return code
+
+
+def _check_database(db: str, plan: Plan) -> None:
+    """Refuse a database whose results are of another backbone or recipe, with which these cannot be compared.
+
+    Raises:
+        UsageError: it has such results.
+    """
+    if not Path(db).exists():
+        return
+    with damage_errors(db), Ledger(db) as ledger:
+        found = {_kind(known.setting) for known in ledger.settings() if known.ended}
+    if found - {_kind(job.setting()) for job in plan.jobs}:
+        raise UsageError(
+            f"{db} has results of another backbone or recipe: name another database with --db"
+        )
+
+
+def _kind(setting: Mapping[str, Any]) -> str:
+    return canonical([setting["backbone"], setting["recipe"]])
 
 
 def _columns(options: AdviseOptions) -> Guess:
     """Return the columns that the user named, or else the likely ones."""
-    text = option_reader.split(options.text or "")
+    text = column_names(options.text) if options.text else []
     if text and options.label:
         return Guess(tuple(text), options.label)
     problems = Problems()
@@ -103,7 +133,7 @@ def _grid(options: AdviseOptions, columns: Guess, out: Console) -> GridOptions:
     grid = GridOptions(
         preset="quick",
         data=options.file,
-        text=",".join(columns.text),
+        text=",".join(f'"{name}"' if "," in name else name for name in columns.text),
         label=columns.label,
         kind=options.kind,
         model=options.model,
@@ -129,26 +159,29 @@ def _unavailable(model: str) -> str:
     return ""
 
 
-def _fitted(grid: GridOptions, budget: float, log: Console) -> GridOptions:
-    """Return the first offer that is estimated to fit the budget on this processor.
+def _fitted(grid: GridOptions, budget: float, log: Console) -> tuple[GridOptions, Plan]:
+    """Return the first offer that is estimated to fit the budget on this processor, and its plan.
+
+    On other devices, nothing is known before a run, and the budget is not applied.
 
     Raises:
         UsageError: none does.
     """
-    if not devices.is_cpu("auto"):
-        return grid  # on a GPU nothing is measured before it runs
     for methods, draws in OFFERS:
         offer = replace(grid, methods=methods, draws=str(draws))
         checked = automatic.resolve(request.read(offer)[0], progress_printer(log))
         plan = planning.plan(checked, progress_printer(log))
+        if not devices.is_cpu("auto"):
+            print_line(log, "note: --budget is applied only where jobs run on a CPU under Linux")
+            return offer, plan
         found = estimate.estimate(checked, plan, progress_printer(log))
         workers = len(devices.choose(["cpu"], 0, len(plan.jobs)))
         seconds = estimate.seconds(list(found.values()), workers)
         if seconds <= budget:
-            return offer
+            return offer, plan
     raise UsageError(
-        f"even {OFFERS[-1][0]} takes about {duration(seconds)}, more than --budget {duration(budget)}: raise it, or "
-        "name a smaller --model"
+        f"even {OFFERS[-1][0]} is estimated to take {duration(seconds)}, more than --budget {duration(budget)}: "
+        "raise it, or name a smaller --model"
     )
 
 
@@ -168,7 +201,7 @@ def _print_command(out: Console, name: str, words: Sequence[str]) -> None:
 
 
 def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison) -> None:
-    """Print what to use, what to expect of it, and how sure that is."""
+    """Print what to use, what to expect of it, and how sure that is; the comparison is that of the greatest size."""
     best = choice.best
     mean = fmean(100 * job.metrics["score"] for job in best.jobs)
     names = [name.rpartition("/")[0] for name in best.jobs[0].setting["task"]["metrics"]]
@@ -177,7 +210,8 @@ def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison)
     out.print()
     print_line(
         out,
-        f"Use {best.name}: with {choice.size} labels it scores {mean:.1f} ({score}) on average over "
+        f"Use {best.name}: with {choice.size} training labels (and {best.jobs[0].n_dev} to choose checkpoints) it "
+        f"scores {mean:.1f} ({score}) on average over "
         f"{plural(len({job.draw for job in best.jobs}), 'draw')}. {_expected(db, choice)}",
     )
     out.print(_table(choice, comparison))
@@ -189,7 +223,8 @@ def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison)
 def _expected(db: str, choice: Choice) -> str:
     """Return what to expect of the model that is written: its score on its own test rows, with an interval.
 
-    These test rows chose neither the method nor the draw.
+    In its draw, these rows neither trained the model nor chose its checkpoint. Other draws hold out other rows, so some
+    of these are dev rows there, which makes the choice of the method follow them a little.
     """
     stored = restore.load(db, choice.digest)
     name = (
@@ -234,8 +269,12 @@ def _gain(best: Candidate, smaller: Candidate | None) -> str:
     ]
     if len(gains) < 2:  # one value has no interval
         return ""
-    found = t_interval(gains)
-    interval = "" if math.isnan(found.low) else f" [{found.low:z.1f}, {found.high:z.1f}]"
+    # Draws of one file share rows, as in the report's intervals.
+    held_out = bool(best.jobs[0].setting["task"].get("holdout"))
+    found = t_interval(gains, overlap=HELD_OUT / (1 - HELD_OUT) if held_out else 0.0)
+    interval = (
+        "" if math.isnan(found.low) else f" (95 % interval {found.low:z.1f} to {found.high:z.1f})"
+    )
     return (
         f"From {smaller.jobs[0].size} to {best.jobs[0].size} labels, {best.name} gained {points(found.mean)} points"
         f"{interval}; more labels may bring as much again, or less."

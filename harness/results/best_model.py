@@ -30,7 +30,11 @@ class Candidate:
     @property
     def kept(self) -> list[LedgerEntry]:
         """The jobs whose tensors were kept, the best dev score first; of equal ones, the first draw."""
-        kept = [job for job in self.jobs if job.result and job.result["artefact"] is not None]
+        kept = [
+            job
+            for job in self.jobs
+            if job.state == "done" and job.result and job.result["artefact"] is not None
+        ]
         return sorted(kept, key=lambda job: (-_dev_score(job), job.draw, job.seed))
 
 
@@ -78,18 +82,18 @@ class Choice:
         return (
             f"{self.best.name} has the best mean dev score {where}: {100 * self.best.dev_score:.1f}{beside}. "
             f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled. "
-            f"Exported is draw {self.best.kept[0].draw}, which has its best dev score"
+            f"Draw {self.best.kept[0].draw} has the best dev score of its models that were kept"
         )
 
 
 def choose(query: ResultQuery) -> Choice:
     """Return the method with the best mean dev score.
 
-    The methods are compared at the greatest size, on the draws and seeds that all of them finished. No test score is
-    read for the choice, so the mean test score, which the reason states, has no advantage from it.
+    The methods are compared at the greatest size, on the draws and seeds that all of them ended. A run that diverged
+    has a dev score of 0: without it, a method that diverges would have an advantage. No test score is read.
 
     Raises:
-        UsageError: there are several tasks.
+        UsageError: there are several tasks, recipes, or versions of a method.
         Unavailable: there is no finished job, or no draw that all methods finished.
         CorruptData: the database is damaged.
     """
@@ -98,7 +102,7 @@ def choose(query: ResultQuery) -> Choice:
         entries = [
             entry
             for entry in ledger.entries(settings=settings)
-            if entry.state == "done" and (entry.result or {}).get("dev_score") is not None
+            if entry.state in ("done", "diverged")
         ]
     if wanted := query.method_names():
         entries = [
@@ -114,6 +118,7 @@ def choose(query: ResultQuery) -> Choice:
         )
     if len(tasks := sorted({entry.task for entry in entries})) > 1:
         raise UsageError(f"--best: choose one of the tasks with --tasks: {', '.join(tasks)}")
+    _check_one_recipe(entries)
     sizes = sorted({entry.size for entry in entries})
     candidates = _candidates([entry for entry in entries if entry.size == sizes[-1]])
     best, *others = sorted(candidates, key=lambda one: (-one.dev_score, _bytes(one), one.name))
@@ -124,6 +129,24 @@ def choose(query: ResultQuery) -> Choice:
         if sizes[:-1] and entry.size == sizes[-2] and canonical(entry.setting) == setting
     ]
     return Choice(best, others, Candidate(best.name, smaller) if smaller else None)
+
+
+def _check_one_recipe(entries: Sequence[LedgerEntry]) -> None:
+    """Refuse results whose dev scores cannot be compared."""
+    recipes = {canonical(entry.setting["recipe"]) for entry in entries}
+    if len(recipes) > 1:
+        raise UsageError(
+            f"--best: the results have {len(recipes)} recipes: choose one with --recipe"
+        )
+    versions: dict[str, set[int]] = {}
+    for entry in entries:
+        method = entry.setting["method"]
+        versions.setdefault(method["name"], set()).add(method["version"])
+    for name, found in versions.items():
+        if len(found) > 1:
+            raise UsageError(
+                f"--best: {name} has results of several versions: choose one with --method-version {name}:{max(found)}"
+            )
 
 
 def _candidates(entries: Sequence[LedgerEntry]) -> list[Candidate]:
@@ -158,7 +181,8 @@ def _names(firsts: Sequence[LedgerEntry]) -> list[str]:
 
 
 def _dev_score(job: LedgerEntry) -> float:
-    return float((job.result or {})["dev_score"])
+    found = (job.result or {}).get("dev_score")
+    return 0.0 if found is None or job.state == "diverged" else float(found)
 
 
 def _bytes(candidate: Candidate) -> int:

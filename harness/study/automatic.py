@@ -22,27 +22,32 @@ def resolve(request: Request, progress: Callable[[str], None] = lambda _: None) 
     request = row_lengths.resolve(request, progress)
     if not any(task.pair for task in request.tasks):
         return request
-    if not any(method.for_backbone(headless=True) != method for method in request.methods):
+    if not any(method.for_backbone(sentences=True) != method for method in request.methods):
         return request
     progress(f"fetching {request.model}")
-    headless = _is_headless(
-        checkpoints.locate(request.model, checkpoints.revision_of(request.model))
-    )
+    folder = checkpoints.locate(request.model, checkpoints.revision_of(request.model))
+    sentences = _encodes_sentences(folder)
     return replace(
         request,
-        methods=tuple(method.for_backbone(headless=headless) for method in request.methods),
+        methods=tuple(method.for_backbone(sentences=sentences) for method in request.methods),
     )
 
 
-def _is_headless(folder: Path) -> bool:
-    """Return whether a model was published without the head that it was pretrained with.
+def _encodes_sentences(folder: Path) -> bool:
+    """Return whether a model is a sentence encoder, trained to compare texts that it read one by one.
 
-    So are sentence encoders, whose config names `BertModel` where that of BERT names `BertForMaskedLM`.
+    The library sentence-transformers writes `modules.json`. Other such encoders were published without the head that
+    they were pretrained with: their config names `BertModel`, where that of BERT names `BertForMaskedLM`.
     """
+    if (folder / "modules.json").exists():
+        return True
     try:
-        names = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or ()
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        names = list(map(str, config.get("architectures") or ()))
+        decodes = bool(config.get("is_encoder_decoder") or config.get("is_decoder"))
     except (OSError, ValueError, AttributeError):  # loading the model says what is wrong
         return False
-    return any(
-        name.endswith("Model") and not name.endswith("HeadModel") for name in map(str, names)
+    headless = (
+        name.endswith("Model") and not name.endswith(("HeadModel", "HeadsModel")) for name in names
     )
+    return not decodes and any(headless)

@@ -39,7 +39,9 @@ def measure(adapted: AdaptedModel, method: Method) -> Costs:
     rows = [[_row(backbone, length) for length in lengths] for lengths in PROBES]
     shapes = [
         shape_on_cpu(
-            [len(row["input_ids"]) for row in probe], backbone.spec.dtype, backbone.max_length
+            [len(row["input_ids"]) + len(row.get("target_ids", ())) for row in probe],
+            backbone.spec.dtype,
+            backbone.max_length,
         )
         for probe in rows
     ]
@@ -85,7 +87,8 @@ def _writing(adapted: AdaptedModel) -> CallCosts:
     adapted.slots.install(DecodedParameters(trainable)(None))
     inner: Any = backbone.model.inner
     seconds, shapes = [], []
-    for count, length, steps in WRITING_PROBES:
+    for count, longest, steps in WRITING_PROBES:
+        length = min(longest, max(backbone.max_length - steps, 1))
         recipe = Recipe(target_length=steps)
         options = generation.search_options(inner, backbone, recipe)
         options.min_new_tokens = steps

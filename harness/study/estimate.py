@@ -338,5 +338,7 @@ class _Shapes:
     def _shape(self, rows: Sequence[Lengths]) -> Shape:
         from harness.training.rows.batching import shape_on_cpu
 
-        lengths = [row.row for row in rows]
+        # The text that an encoder-decoder is to write is not in its row, but costs as much.
+        beside = self.task.text and self._known.backbone.architecture.encoder_decoder
+        lengths = [row.row + row.target * beside for row in rows]
         return shape_on_cpu(lengths, self._known.spec.dtype, self._known.max_length)

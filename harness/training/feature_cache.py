@@ -90,17 +90,19 @@ class FeatureReader:
             limit.tokens = tokens
         return features
 
+    @cached_property
+    def _identity(self) -> dict[str, torch.Tensor]:
+        """The tensors of a classifier whose logits are the features."""
+        backbone = self.adapted.backbone
+        return {
+            name: torch.from_numpy(value).float().to(backbone.device)
+            for name, value in self.solver.identity(backbone.features).items()
+        }
+
     def compute(self, rows: Sequence[Encoded], call: CallShape, count: int) -> np.ndarray:
         """Return the features of the rows of one call, which is filled up to `count` rows."""
         backbone, slots = self.adapted.backbone, self.adapted.slots
-        # A classifier whose logits are the features.
-        identity = self.solver.identity(backbone.features)
-        slots.install(
-            {
-                name: torch.from_numpy(value).float().to(backbone.device)
-                for name, value in identity.items()
-            }
-        )
+        slots.install(self._identity)
         filled = [*rows, *[rows[-1]] * (count - len(rows))]
         with torch.no_grad():
             features: np.ndarray = (

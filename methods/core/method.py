@@ -142,12 +142,11 @@ class Method(ABC):
         """Options that have no effect, given the values of the others."""
         return frozenset()
 
-    def for_backbone(self, *, headless: bool) -> Method:  # noqa: ARG002  # most methods suit every backbone
+    def for_backbone(self, *, sentences: bool) -> Method:  # noqa: ARG002  # most methods suit every backbone
         """Return the method with options that the user left to the backbone.
 
         Args:
-            headless: whether the backbone was published without the head that it was pretrained with, as sentence
-                encoders are.
+            sentences: whether the backbone is a sentence encoder, trained to compare texts that it read one by one.
         """
         return self
 

@@ -101,7 +101,7 @@ def _computed(
 
 
 def _lost(run: Run) -> bool:
-    return run.collapsed or run.status == "diverged"
+    return (run.collapsed and run.by_steps) or run.status == "diverged"
 
 
 def _pair(paired_runs: PairedRuns, method: str, block: Block) -> tuple[Run | None, Run | None]:

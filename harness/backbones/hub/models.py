@@ -13,6 +13,7 @@ from harness.errors import Unavailable, UsageError
 
 _COMPANIONS: Final = (
     "config.json",
+    "modules.json",  # of a sentence encoder
     "generation_config.json",
     "tokenizer*.json",
     "special_tokens_map.json",

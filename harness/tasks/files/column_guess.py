@@ -30,8 +30,9 @@ class Guess(NamedTuple):
 def guess(table: FileTable, text: Sequence[str] = (), label: str = "") -> Guess:
     """Return the columns that the user named, and the likely ones in place of those that are missing.
 
-    The label is the column with a usual name and at least two values, or else the only one with few values. The
-    text is the column with the longest texts, or two if their names form a pair, such as `sentence1, sentence2`.
+    The label is the only column with a usual name and at least two values; if no name is usual, the only column with
+    few values. The text is the column with the longest texts, or two if their names form a pair, such as `sentence1,
+    sentence2`.
 
     Raises:
         UsageError: no column is likely, or several are equally.
@@ -57,11 +58,17 @@ def _label(cells: dict[str, list[Any]]) -> str:
         for name, values in cells.items()
         if 1 < len(set(map(str, values))) <= min(_MOST_CLASSES, len(values) / _ROWS_PER_CLASS)
     ]
-    usual = [name for name in few if name.strip().lower() in _LABELS]
-    if len(usual) == 1 or len(few) == 1:
+    usual = [
+        name
+        for name, values in cells.items()
+        if name.strip().lower() in _LABELS and len(set(map(str, values))) > 1
+    ]
+    if len(usual) == 1 or (len(few) == 1 and not usual):
         return (usual or few)[0]
-    if few:
-        raise UsageError(f"which column has the labels? Pass --label with one of {listed(few)}")
+    if usual or few:
+        raise UsageError(
+            f"which column has the labels? Pass --label with one of {listed(usual or few)}"
+        )
     raise UsageError(
         f"no column looks like labels of few classes: pass --label; there are {listed(list(cells))}"
     )

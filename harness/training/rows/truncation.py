@@ -25,8 +25,9 @@ def encode_texts(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
     """
     if backbone.apart:
         alone = replace(backbone, apart=False)
-        texts = zip(*(row.texts for row in rows), strict=True)
-        firsts, seconds = (encode_texts(alone, [Example((t,), 0) for t in one]) for one in texts)
+        firsts, seconds = (
+            encode_texts(alone, [Example((row.texts[at],), 0) for row in rows]) for at in (0, 1)
+        )
         pad = backbone.tokenizer.pad_token_id
         return [_side_by_side(*both, pad) for both in zip(firsts, seconds, strict=True)]
     parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))

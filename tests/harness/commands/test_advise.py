@@ -26,12 +26,17 @@ def test_it_says_what_to_use_and_what_to_expect(advised):
     assert ended.code == 0, ended.err
     assert "texts from review, labels from verdict" in ended.out
     assert re.search(
-        r"Use \S+: with 30 labels it scores [\d.]+ \(accuracy\) on average over 4 draws\. The model of draw \d, which "
+        r"Use \S+: with 30 training labels \(and 9 to choose checkpoints\) it scores [\d.]+ \(accuracy\) on average "
+        r"over "
+        r"4 draws\. The model of draw \d, which "
         r"is written below, scored [\d.]+ on its 15 test rows: expect [\d.]+ to [\d.]+ \(95 % interval",
         ended.out,
     )
     assert re.search(r"majority class +5\d\.\d", ended.out)
     assert re.search(r"From 15 to 30 labels, \S+ gained", ended.out)
+    assert (
+        ended.out.count("Settled") + ended.out.count("Not settled") + ended.out.count("claim") >= 1
+    )
 
 
 def test_the_printed_commands_are_those_that_ran(advised, bench):
@@ -52,14 +57,32 @@ def test_the_printed_commands_are_those_that_ran(advised, bench):
 def test_what_it_cannot_use_is_refused_before_anything_runs(advised, bench):
     """A folder that exists, a missing file, a budget that is no time or too short."""
     folder, _ = advised
-    words = ("advise", "visits.csv", "--model", "tiny")
+    words = ("advise", "visits.csv")
     for more, why in (
         ((), "visits-model exists"),
         (("-o", "new", "--budget", "soon"), "--budget must be a time such as"),
         (("-o", "new", "--budget", "0.01s", "--db", "new.db"), "more than --budget"),
         (("-o", "new", "--label", "typo"), "no column 'typo'"),
+        (("-o", "new", "--model", "tiny-gpt"), "another backbone or recipe: name another database"),
     ):
-        ended = bench(folder, *words, *more)
+        model = () if "--model" in more else ("--model", "tiny")
+        ended = bench(folder, *words, *model, *more)
         assert (ended.code, why in ended.err) == (2, True), ended.err
     assert not (folder / "new").exists()
     assert not (folder / "new.db").exists()
+
+
+def test_names_of_columns_may_have_spaces_and_commas(advised, bench):
+    """The text column is one name, as in `bench run`."""
+    folder, _ = advised
+    text = (
+        (folder / "visits.csv")
+        .read_text()
+        .replace("id,review,verdict", 'id,"The review, in full",the verdict')
+    )
+    (folder / "spaces.csv").write_text(text)
+    words = ("advise", "spaces.csv", "--model", "tiny", "--label", "the verdict", "-o", "spaces")
+    for more in ((), ("--text", '"The review, in full"', "--db", "other.db")):
+        ended = bench(folder, *words, *more, "--budget", "0.01s")
+        assert "more than --budget" in ended.err
+        assert "no column" not in ended.err

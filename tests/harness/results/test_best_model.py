@@ -55,6 +55,28 @@ def test_the_method_with_the_best_mean_dev_score_is_chosen(stored, monkeypatch):
     assert chosen(monkeypatch, stored, scores, sizes="20")[0].size == 20
 
 
+def test_a_run_that_diverged_counts(stored, monkeypatch):
+    """A method that diverged on one of two draws does not win by its better draw, and that draw is not exported."""
+    entries = with_dev_scores(entries_of(stored), lambda e: 0.9 if e.label == "lora" else 0.6)
+    assert chosen(monkeypatch, stored, entries)[0].label == "lora"
+    lost = [
+        replace(e, state="diverged") if (e.label, e.draw) == ("lora", 0) else e for e in entries
+    ]
+    assert chosen(monkeypatch, stored, lost)[0].label == "features"
+
+
+def test_scores_that_cannot_be_compared_are_refused(stored, monkeypatch):
+    """Dev scores of other recipes, or of another version of a method."""
+    entries = entries_of(stored)
+    other = dict(entries[0].setting) | {"recipe": dict(entries[0].setting["recipe"]) | {"steps": 7}}
+    with pytest.raises(UsageError, match="2 recipes: choose one with --recipe"):
+        chosen(monkeypatch, stored, [*entries[1:], replace(entries[0], setting=other)])
+    method = dict(entries[0].setting["method"]) | {"version": 99}
+    newer = replace(entries[0], setting=dict(entries[0].setting) | {"method": method})
+    with pytest.raises(UsageError, match=r"--method-version .*:99"):
+        chosen(monkeypatch, stored, [*entries[1:], newer])
+
+
 def test_test_scores_change_no_choice(stored, monkeypatch):
     """Whatever the test scores are, the same job is chosen."""
     entries = entries_of(stored)
@@ -93,4 +115,4 @@ def test_the_best_model_is_exported_in_a_form_that_holds_it(stored, bench):
     assert bench(stored, "export", "--best", "ab12", stored / "x", "--db", "r.db").code == 2
     assert bench(stored, "export", "ab12", "--db", "r.db").code == 2
     ended = bench(stored, "export", "ab12", stored / "x", "--sizes", "40", "--db", "r.db")
-    assert (ended.code, "--sizes is for --best" in ended.err) == (2, True)
+    assert (ended.code, "are for --best" in ended.err) == (2, True)

@@ -36,6 +36,7 @@ def labels(model, tasks="toy-entailment", names="features,lora", **options):
         ("BertForMaskedLM", "features"),
         ("GPT2LMHeadModel", "features"),
         ("BertForSequenceClassification", "features"),
+        ("GPT2DoubleHeadsModel", "features"),
     ],
 )
 def test_a_backbone_without_its_pretraining_head_reads_pairs_apart(
@@ -43,6 +44,21 @@ def test_a_backbone_without_its_pretraining_head_reads_pairs_apart(
 ):
     """Such are sentence encoders; others read a pair as one text. The label says which, other methods stay."""
     assert labels(published_as(tmp_path, architecture)) == [expected, "lora"]
+
+
+def test_what_sentence_transformers_wrote_is_a_sentence_encoder(tmp_path):
+    """Such as all-mpnet-base-v2, whose config still names the head; an encoder-decoder without a head is none."""
+    model = published_as(tmp_path, "MPNetForMaskedLM")
+    (tmp_path / "model" / "modules.json").write_text("[]")
+    assert labels(model) == ["features(pairs=apart)", "lora"]
+    (tmp_path / "model" / "modules.json").unlink()
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text()) | {
+        "architectures": ["BartModel"],
+        "is_encoder_decoder": True,
+    }
+    path.write_text(json.dumps(config))
+    assert labels(model) == ["features", "lora"]
 
 
 def test_a_choice_of_the_user_stays(tmp_path):

@@ -35,6 +35,15 @@ def test_a_usual_name_decides_among_several_columns_of_few_values():
     assert guess(table(lang=LANGUAGES, n=STARS, review=TEXTS), label="n").label == "n"
 
 
+def test_many_classes_under_a_usual_name_are_labels():
+    """77 intents of few rows each are the labels, and not the column that says `train` or `test`."""
+    texts = [f"please do the thing number {n}" for n in range(80)]
+    intents, splits = [f"intent {n % 40}" for n in range(80)], ["train", "test"] * 40
+    assert guess(table(text=texts, label=intents, split=splits)).label == "label"
+    with pytest.raises(UsageError, match="one of label, rating"):
+        guess(table(text=texts, label=intents, rating=intents))
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -67,4 +76,4 @@ def test_a_table_without_labels_or_texts_is_refused():
         guess(table(id=IDS, label=STARS))
     blank = [*STARS[:2], *[" "] * 38]
     with pytest.raises(UsageError, match="pass --label"):
-        guess(table(review=TEXTS, label=blank))
+        guess(table(review=TEXTS, note=blank))
