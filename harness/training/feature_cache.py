@@ -263,7 +263,7 @@ def _synthetic_row(
     padding = backbone.tokenizer.pad_token_id
     tokens = [(padding + generator.randrange(1, vocabulary)) % vocabulary for _ in range(count)]
     values = {"input_ids": tokens, "attention_mask": [1] * count}
-    return {name: values.get(name.removeprefix(SECOND), [0] * count) for name in columns}
+    return values | {name: values.get(name.removeprefix(SECOND), [0] * count) for name in columns}
 
 
 def _machine(device: torch.device) -> list[str | int]:
