@@ -132,11 +132,11 @@ def test_decoded_parameters_give_the_same_points(backbone):
     ("base", "more", "reason"),
     [
         *(
-            (base, {}, "would start at the same values")
+            (base, {}, "all vertices would start equal")
             for base in ("fine-tuning", "bitfit", "ia3")
         ),
-        ("prefix", {"init": "words", "words": "one start"}, "would start at the same values"),
-        ("prompt", {"init": "words", "words": "one start"}, "would start at the same values"),
+        ("prefix", {"init": "words", "words": "one start"}, "all vertices would start equal"),
+        ("prompt", {"init": "words", "words": "one start"}, "all vertices would start equal"),
         ("features", {}, "it is fitted in closed form"),
         ("simplex", {}, "it is a simplex itself"),
     ],
