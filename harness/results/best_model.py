@@ -94,7 +94,7 @@ def choose(query: ResultQuery) -> Choice:
 
     Raises:
         UsageError: there are several tasks, recipes, or versions of a method.
-        Unavailable: there is no finished job, or no draw that all methods finished.
+        Unavailable: no job has finished, or the methods have no draw in common.
         CorruptData: the database is damaged.
     """
     with damage_errors(query.db), Ledger(query.db) as ledger:
@@ -153,7 +153,7 @@ def _candidates(entries: Sequence[LedgerEntry]) -> list[Candidate]:
     """Return the candidates, with the jobs of the draws and seeds that all of them finished.
 
     Raises:
-        Unavailable: there is no such draw.
+        Unavailable: the methods have no draw in common.
     """
     by_setting: dict[str, list[LedgerEntry]] = {}
     for entry in entries:
