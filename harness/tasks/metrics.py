@@ -212,7 +212,7 @@ def get(name: str) -> Metric:
     return Metric(
         name=name,
         better=better(name),
-        suits=CLASSES | NUMBERS,
+        suits=CLASSES | NUMBERS | TEXTS,
         function=partial(_evaluate, source, match["key"]),
         version=_script_version(source),
     )
@@ -326,24 +326,22 @@ def _script_version(source: str) -> int | str:
 
 
 def _evaluate(source: str, key: str | None, predictions: Values, labels: Values) -> float:
-    classes = all(isinstance(label, int) for label in labels) and all(
-        float(value).is_integer() for value in predictions
-    )
-    # Some metrics accept class numbers only as integers.
-    number: type[int] | type[float] = int if classes else float
     module = _module(source)
     try:
-        results = module.compute(
-            predictions=[number(value) for value in predictions],
-            references=[number(value) for value in labels],
-        )
+        results = module.compute(**_for_evaluate(predictions, labels))
     except Exception as error:  # a script can raise anything
         raise UsageError(
             f"metric evaluate:{source} failed: {str(error).strip() or type(error).__name__}"
         ) from None
+    # Some metrics of texts return a number for each text.
+    means = {
+        name: math.fsum(value) / len(value) if isinstance(value, list) and value else value
+        for name, value in (results or {}).items()
+        if not isinstance(value, list) or all(isinstance(one, int | float) for one in value)
+    }
     numbers = {
         name: value
-        for name, value in (results or {}).items()
+        for name, value in means.items()
         if isinstance(value, int | float) or hasattr(value, "item")
     }
     if key is None and len(numbers) == 1:
@@ -355,6 +353,21 @@ def _evaluate(source: str, key: str | None, predictions: Values, labels: Values)
             f"choose one with evaluate:{source}[KEY]: {', '.join(numbers) or 'none'}"
         )
     return float(numbers[key])
+
+
+def _for_evaluate(predictions: Values, labels: Values) -> dict[str, list[Any]]:
+    """Return the arguments of a metric of `evaluate`; for texts, a list of references of each."""
+    if isinstance(predictions[0], str):
+        return {"predictions": list(predictions), "references": [list(label) for label in labels]}
+    classes = all(isinstance(label, int) for label in labels) and all(
+        float(value).is_integer() for value in predictions
+    )
+    # Some metrics accept class numbers only as integers.
+    number: type[int] | type[float] = int if classes else float
+    return {
+        "predictions": [number(value) for value in predictions],
+        "references": [number(value) for value in labels],
+    }
 
 
 @lru_cache(maxsize=16)

@@ -20,6 +20,8 @@ SIGNATURES: Final = {
     "repetition": "repetition: share of 4-grams of words that the same text has before, in percent",
     "slot-errors": "slot errors: attributes that are missing, added or wrong, by rules, in percent of the attributes",
 }
+# Said where no metric of `evaluate` was asked for.
+OPTIONAL: Final = " METEOR, BERTScore and BLEURT need a download: not computed (for files, `--metrics evaluate:meteor` asks for METEOR)."
 SHOWN: Final = 300  # characters of a text
 
 
@@ -53,6 +55,7 @@ def _metrics(comparison: Comparison, task: str, runs: Sequence[Run]) -> Table:
     signatures = [
         text for start, text in SIGNATURES.items() if any(name.startswith(start) for name in used)
     ]
+    chosen = any(name.startswith("evaluate:") for name in used)
     return Table(
         title=f"Texts of {task}",
         head=(
@@ -65,7 +68,7 @@ def _metrics(comparison: Comparison, task: str, runs: Sequence[Run]) -> Table:
         rows=tuple(rows),
         legend=(
             "Means over the runs of a method, in points; each text is compared with all its references. ↓: less is "
-            f"better. {'; '.join(signatures)}."
+            f"better. {'; '.join(signatures)}.{'' if chosen else OPTIONAL}"
         ),
     )
 

@@ -205,7 +205,8 @@ def _trainer(model: Any, job: Any, folder: Path) -> Any:
             learning_rate=job.job.options["lr"], weight_decay=job.job.options["weight_decay"],
             warmup_steps=recipe.steps // 10, lr_scheduler_type="linear", save_strategy="no", logging_strategy="no",
             report_to=[], seed=job.job.seed, disable_tqdm=True, use_cpu=True, remove_unused_columns=False,
-            prediction_loss_only=True,
+            # Otherwise the last batch of an epoch, which has fewer rows, would count as a whole step.
+            prediction_loss_only=True, dataloader_drop_last=True,
         ),
         train_dataset=encoding.encode(job.backbone, job.draw.train),
         eval_dataset=encoding.encode(job.backbone, job.draw.dev),

@@ -163,7 +163,8 @@ class Peer:
             per_device_eval_batch_size=64, learning_rate=job.options["lr"], weight_decay=job.options["weight_decay"],
             warmup_steps=recipe.steps // 10, lr_scheduler_type="linear", eval_strategy="steps",
             eval_steps=recipe.eval_every, save_strategy="no", logging_strategy="no", report_to=[], seed=job.seed,
-            disable_tqdm=True,
+            # Otherwise the last batch of an epoch, which has fewer rows, would count as a whole step.
+            disable_tqdm=True, dataloader_drop_last=len(train) >= recipe.batch_size,
             use_cpu=self.device == "cpu", bf16=self.dtype == "bfloat16", tf32=True if self.dtype == "tf32" else None,
         )  # fmt: skip
         trainer = Trainer(

@@ -195,6 +195,34 @@ def test_a_local_metric_of_evaluate_is_used(tmp_path: Path):
         metrics.get(name)([1], [1])
 
 
+TEXT_SCRIPT = """
+import datasets
+import evaluate
+
+
+class Overlap(evaluate.Metric):
+    def _info(self):
+        words = datasets.Value("string")
+        features = datasets.Features({"predictions": words, "references": datasets.Sequence(words)})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        best = [float(max(p == one for one in all)) for p, all in zip(predictions, references)]
+        return {"equal": best, "texts": predictions}
+"""
+
+
+def test_a_local_metric_of_evaluate_scores_texts(tmp_path: Path):
+    """It gets all references of each text; of numbers for each text, the mean counts."""
+    folder = tmp_path / "overlap"
+    folder.mkdir()
+    (folder / "overlap.py").write_text(TEXT_SCRIPT)
+    name = f"evaluate:{folder}"
+    scored = metrics.Scored(["a", "b", "c", "d"], [("x", "a"), ("b",), ("c", "y", "z"), ("e",)])
+    assert metrics.compute([name], scored) == {name: 0.75}
+    assert metrics.TEXTS <= metrics.get(name).suits
+
+
 def test_an_edited_script_has_another_version(tmp_path):
     """The version of a local script is a hash of its text, so old results do not count for the new script."""
     script = tmp_path / "mine.py"

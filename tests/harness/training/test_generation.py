@@ -155,7 +155,7 @@ def test_a_written_text_is_as_probable_as_its_loss_says(family, name, options):
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_shape_of_writing_counts_its_calls(monkeypatch, family, beams):
     """One call for each token of a group's longest text; the first call of a group reads the sources."""
-    monkeypatch.setitem(generation.MAX_TOKENS, "cpu", 40 * beams)
+    monkeypatch.setitem(generation.MAX_TOKENS_WRITING, "cpu", 40 * beams)
     backbone = writer(family)
     model = attached(backbone, "zero-shot", {})
     recipe = Recipe(target_length=12, beams=beams)
