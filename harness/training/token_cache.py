@@ -28,7 +28,7 @@ class _Layer(DynamicLayer):
         self._memory: dict[str, Tensor] = {}
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Append keys and values, and return all of them."""
         if not self.is_initialized:

@@ -21,7 +21,10 @@ SIGNATURES: Final = {
     "slot-errors": "slot errors: attributes that are missing, added or wrong, by rules, in percent of the attributes",
 }
 # Said where no metric of `evaluate` was asked for.
-OPTIONAL: Final = " METEOR, BERTScore and BLEURT need a download: not computed (for files, `--metrics evaluate:meteor` asks for METEOR)."
+OPTIONAL: Final = (
+    " METEOR, BERTScore and BLEURT need a download and are not computed; for files, "
+    "`--metrics evaluate:meteor` asks for METEOR."
+)
 SHOWN: Final = 300  # characters of a text
 
 

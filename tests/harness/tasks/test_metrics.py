@@ -220,7 +220,7 @@ def test_a_local_metric_of_evaluate_scores_texts(tmp_path: Path):
     name = f"evaluate:{folder}"
     scored = metrics.Scored(["a", "b", "c", "d"], [("x", "a"), ("b",), ("c", "y", "z"), ("e",)])
     assert metrics.compute([name], scored) == {name: 0.75}
-    assert metrics.TEXTS <= metrics.get(name).suits
+    assert metrics.get(name).suits >= metrics.TEXTS
 
 
 def test_an_edited_script_has_another_version(tmp_path):

@@ -53,4 +53,5 @@ def test_layers_with_a_local_window_are_those_of_the_library():
     config = Gemma2Config(num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"])
     local, full = token_cache.with_room(config, 4).layers
     assert type(local) is type(DynamicCache(config=config).layers[0])
-    assert isinstance(full, DynamicLayer) and type(full) is not DynamicLayer
+    assert isinstance(full, DynamicLayer)
+    assert type(full) is not DynamicLayer
