@@ -19,7 +19,7 @@ def with_room(config: Any, room: int) -> DynamicCache:
     return cache
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[misc]  # the library has no types
     """The keys and values of one layer, `[rows, heads, tokens, width]`, in memory with room after them."""
 
     def __init__(self, room: int) -> None:
@@ -33,8 +33,8 @@ class _Layer(DynamicLayer):
         """Append keys and values, and return all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        self.keys = self._appended("keys", self.keys, key_states)
-        self.values = self._appended("values", self.values, value_states)
+        for name, new in (("keys", key_states), ("values", value_states)):
+            setattr(self, name, self._appended(name, getattr(self, name), new))
         return self.keys, self.values
 
     def _appended(self, name: str, old: Tensor, new: Tensor) -> Tensor:
