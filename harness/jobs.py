@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, Literal
 
 Scalar = str | int | float | bool
@@ -98,7 +99,7 @@ class Recipe:
 class BackboneSpec:
     """A pretrained model at a revision, its pooling and its precision."""
 
-    name: str
+    name: str  # of the Hub, of an embedded model, or the absolute path of a folder
     revision: str
     pooling: str = "model"
     dtype: str = "float32"
@@ -108,9 +109,14 @@ class BackboneSpec:
         """The type of the weights: that of `dtype`, or float32 for tf32, whose products a GPU rounds."""
         return "float32" if self.dtype == "tf32" else self.dtype
 
+    @property
+    def title(self) -> str:
+        """The name as people see it: of a path, its last part."""
+        return Path(self.name).name if Path(self.name).is_absolute() else self.name
+
     def line(self) -> str:
         """Return the backbone on one line."""
-        return f"{self.name}@{self.revision[:8]}, pooling {self.pooling}, {self.dtype}"
+        return f"{self.title}@{self.revision[:8]}, pooling {self.pooling}, {self.dtype}"
 
 
 @dataclass(frozen=True, kw_only=True)

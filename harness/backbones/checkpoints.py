@@ -102,9 +102,9 @@ def local_folder(name: str) -> Path | None:
 
 
 def canonical_name(name: str) -> str:
-    """Return one spelling for all names of a folder: `m` for `./m` and `m/`, unless `m` is another model."""
-    folder, plain = local_folder(name), Path(name).as_posix()
-    return plain if folder is not None and local_folder(plain) == folder else name
+    """Return a folder's absolute path with links resolved, which is found from any folder; or the name as it is."""
+    folder = None if name in EMBEDDED else local_folder(name)
+    return name if folder is None else str(folder.resolve())
 
 
 def revision_of(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, Executable, text
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from harness.jobs import BackboneSpec
 from harness.ledger.database import open_engine, user_error
 
 NEWEST_KEYS: Final = (
@@ -69,7 +70,9 @@ class Overview:
     def backbones(self) -> dict[int, str]:
         """Return the name of the backbone of each setting, by setting id."""
         settings = self.rows(text("SELECT id, json FROM setting"))
-        return {key: json.loads(setting)["backbone"]["name"] for key, setting in settings}
+        return {
+            key: BackboneSpec(**json.loads(setting)["backbone"]).title for key, setting in settings
+        }
 
     def counts(self) -> list[tuple[int, str, str, int]]:
         """Return sorted tuples: setting id, label, state, and the number of jobs that have these."""

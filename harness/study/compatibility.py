@@ -63,7 +63,7 @@ def find(
         # The code of a plug-in may change while its version stays the same.
         if values is None or plugin_of(method):
             if backbone is None:
-                progress(f"trying the methods on {spec.name}")
+                progress(f"trying the methods on {spec.title}")
                 backbone = _load(spec, max_length, writes=writes)
             values = list(_attach(backbone, method))
             # An unforeseen error may be temporary, such as a lack of memory: it is not cached.

@@ -141,7 +141,7 @@ def _refusals(
         backbone, request.methods, request.recipe.max_length, progress, writes=writes
     )
     return [
-        f"{methods.label(method)} on {backbone.name}: {support.refused}" if support.refused else ""
+        f"{methods.label(method)} on {backbone.title}: {support.refused}" if support.refused else ""
         for method, support in zip(request.methods, supports, strict=True)
     ]
 

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from harness.backbones import loading
+from harness.backbones import checkpoints, loading
 from harness.jobs import BackboneSpec
 
 WORDS = 60
@@ -60,19 +61,8 @@ CONFIGS: dict[str, Any] = {
 @cache
 def writer(family: str) -> Any:
     """Return a backbone that writes; its weights are large enough that it writes different words."""
-    torch.manual_seed(3)
     config = CONFIGS[family]()
-    library = (
-        transformers.AutoModelForSeq2SeqLM
-        if config.is_encoder_decoder
-        else transformers.AutoModelForCausalLM
-    )
-    inner = library.from_config(config).double()
-    with torch.no_grad():
-        for parameter in inner.parameters():
-            parameter.mul_(3.0) if parameter.dim() > 1 else None
-        for table in (inner.get_input_embeddings(), inner.get_output_embeddings()):
-            table.weight[: END + 1] *= 0.01  # or else most texts would end at once
+    inner = _random(config, END).double()
     made = loading.prepare(
         BackboneSpec(name=family, revision="0", dtype="float64"),
         inner,
@@ -80,3 +70,36 @@ def writer(family: str) -> Any:
         writes=True,
     )
     return replace(made, outputs=1, max_length=40, target_length=12)
+
+
+def save(family: str, folder: Path) -> None:
+    """Write a model of a family with random weights to a folder, with the tokenizer of `tiny-gpt`."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoints.locate("tiny-gpt", None))
+    config = CONFIGS[family]()
+    config.update(
+        {"max_position_embeddings": 160, "vocab_size": len(tokenizer), "decoder_start_token_id": tokenizer.pad_token_id}
+        | {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    )  # fmt: skip
+    inner = _random(config, tokenizer.eos_token_id)
+    with torch.no_grad():
+        for name, parameter in inner.named_parameters():
+            # Or else the text of BART would not depend on its source.
+            parameter.mul_(6.0) if "encoder_attn" in name else None
+    inner.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _random(config: Any, end: int) -> Any:
+    torch.manual_seed(3)
+    library = (
+        transformers.AutoModelForSeq2SeqLM
+        if config.is_encoder_decoder
+        else transformers.AutoModelForCausalLM
+    )
+    inner = library.from_config(config)
+    with torch.no_grad():
+        for parameter in inner.parameters():
+            parameter.mul_(3.0) if parameter.dim() > 1 else None
+        for table in (inner.get_input_embeddings(), inner.get_output_embeddings()):
+            table.weight[: end + 1] *= 0.01  # or else most texts would end at once
+    return inner

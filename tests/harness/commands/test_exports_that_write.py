@@ -10,6 +10,7 @@ import pytest
 from harness.artefacts import restore
 from harness.commands import predict
 from harness.ledger import Ledger
+from tests.support.writers import save
 
 pytestmark = pytest.mark.slow  # every test trains or loads a model
 
@@ -18,7 +19,15 @@ SOURCES = [
     "subject : tom | action : not help | object : rosa | time : monday",
     "subject : leo | action : hide | object : drum | number : one | quality : red",
 ]
-METHODS = "fine-tuning,bitfit,lora,ia3,prompt,prefix,simplex,simplex-lora"
+# `tiny-gpt`, and models of other families with random weights.
+METHODS = {
+    "tiny-gpt": "fine-tuning,bitfit,lora,ia3,prompt,prefix,simplex,simplex-lora",
+    "qwen2": "fine-tuning,lora,prefix",
+    "gemma": "lora,ia3,prefix",
+    "bart": "fine-tuning,lora,prompt",
+    "t5": "lora,ia3,prompt",
+}
+RATES = {"ia3": "2e-2", "bitfit": "5e-3"}
 FORMATS = {
     "transformers": ("fine-tuning", "bitfit", "lora", "ia3", "simplex(base=lora)"),
     "peft": ("lora", "ia3", "prompt", "prefix", "simplex", "simplex(base=lora)"),
@@ -42,14 +51,18 @@ assert "harness" not in sys.modules
 """
 
 
-@pytest.fixture(scope="module")
-def trained(bench, tmp_path_factory):
-    """A ledger with every method that can be exported to write."""
-    folder = tmp_path_factory.mktemp("writers")
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request, bench, tmp_path_factory):
+    """A ledger with the methods of a family that can be exported to write."""
+    folder, family = tmp_path_factory.mktemp("writers"), request.param
+    if family != "tiny-gpt":
+        save(family, folder / family)
     ended = bench(
-        folder, "run", "--methods", METHODS, "--tasks", "toy-table-to-text", "--model", "tiny-gpt", "--sizes", 50,
-        "--draws", 1, "--steps", 30, "--eval-every", 30, "--test-limit", 20, "--keep", "all", "--db", "r.db", "-j", 1,
-        "--set", "ia3.lr=2e-2", "--set", "bitfit.lr=5e-3", "--target-length", 16,
+        folder, "run", "--methods", METHODS[family], "--tasks", "toy-table-to-text", "--sizes", 50, "--model",
+        family if family == "tiny-gpt" else f"./{family}", "--draws", 1, "--steps", 30, "--eval-every", 30,
+        "--test-limit", 20, "--keep", "all", "--db", "r.db", "-j", 1,
+        "--target-length", 16,
+        *(f"--set={method}.lr={rate}" for method, rate in RATES.items() if method in METHODS[family].split(",")),
     )  # fmt: skip
     assert ended.code == 0, ended.err
     with Ledger(str(folder / "r.db")) as ledger:
@@ -61,7 +74,7 @@ def test_the_code_on_the_card_writes_the_same_texts(bench, trained, form):
     """In a new process that knows nothing of this program, with the library's own search."""
     folder, digests = trained
     expected = {}
-    for label in FORMATS[form]:
+    for label in digests.keys() & {*FORMATS[form]}:
         path = folder / f"{form}-{digests[label]}"
         ended = bench(folder, "export", digests[label], path, "--format", form, "--db", "r.db")
         assert ended.code == 0, ended.err
@@ -77,6 +90,7 @@ def test_the_code_on_the_card_writes_the_same_texts(bench, trained, form):
     assert len({text for texts in expected.values() for text in texts}) > len(SOURCES)
 
 
+@pytest.mark.parametrize("trained", ["tiny-gpt"], indirect=True)
 def test_what_peft_cannot_hold_is_refused(bench, trained):
     """An export that a format cannot hold names the formats that can."""
     folder, digests = trained

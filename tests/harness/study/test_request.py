@@ -88,27 +88,29 @@ def test_a_budget_may_be_a_percentage():
 @pytest.mark.parametrize(
     ("typed", "name"),
     [
-        ("m", "m"),
-        ("./m", "m"),
-        ("m/", "m"),
-        (".//m/.", "m"),
+        ("m", "FOLDER/m"),
+        ("./m", "FOLDER/m"),
+        ("m/", "FOLDER/m"),
+        (".//m/.", "FOLDER/m"),
+        ("link", "FOLDER/m"),
         ("tiny", "tiny"),
-        ("./tiny", "./tiny"),
+        ("./tiny", "FOLDER/tiny"),
         ("a/b", "a/b"),
     ],
 )
 def test_a_folder_has_one_name(typed, name, tmp_path, monkeypatch):
-    """All spellings of a folder give the same jobs.
+    """All spellings of a folder, and links to it, give the same jobs, from any folder.
 
     A folder with the name of the embedded model is not confused with it.
     """
     monkeypatch.chdir(tmp_path)
     for folder in ("m", "tiny"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to("m")
     read, _ = request.read(
         GridOptions(model=typed, methods="lora", tasks="toy-sentiment", sizes="20")
     )
-    assert read.model == name
+    assert read.model == name.replace("FOLDER", str(tmp_path.resolve()))
 
 
 @pytest.mark.parametrize(
