@@ -191,6 +191,8 @@ class LabelParser:
                     problems.add_row(*at, f", column {name!r}: {problem}")
                 else:
                     references.append(value.strip())
+        if not references and problems.count == before:  # reached with --strict-data only
+            problems.add_row(*at, ": no reference")
         return None if problems.count > before else tuple(dict.fromkeys(references))
 
     def _marked(

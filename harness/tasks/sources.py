@@ -120,7 +120,7 @@ class HubSplits:
         """Return a split; class numbers become class names, and -1, for unlabelled, nothing."""
         from harness.backbones.hub.datasets import load_split
 
-        del contents, problems  # the commit names the rows, and the library has read them
+        del contents  # the commit names the rows
         named = {"train": self.train, "test": self.test}[split]
         assert named is not None  # only `splits` are asked for
         found = load_split(self.dataset, self.config, named, self.commit, columns=how.needed)
@@ -133,6 +133,8 @@ class HubSplits:
             for name, values in found.columns.items()
         }
         count = max(map(len, columns.values()), default=0)
+        if not count:
+            problems.add(f"{self} has no rows in its split {named!r}")
         rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
         where = Path(self.dataset, *([self.config] if self.config else []), named)
         positions = [f"row {number}" for number in range(1, count + 1)]

@@ -57,8 +57,8 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
                     None if value is None else str(value)
                     for value in column.cast(_INTEGERS[column.type.bit_width]).to_pylist()
                 ]
-        elif pyarrow.types.is_float32(column.type):
-            columns[name] = as_written(column.to_pylist())
+        elif pyarrow.types.is_float32(column.type) or pyarrow.types.is_float16(column.type):
+            columns[name] = as_written(column.to_pylist(), f"float{column.type.bit_width}")
         else:
             columns[name] = column.to_pylist()
     if not columns:  # none of the file's columns is needed
@@ -66,8 +66,9 @@ def _plain_rows(table: Any) -> list[dict[str, Any]]:
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def as_written(values: Sequence[float | None]) -> list[float | None]:
-    """Return numbers of single precision with the digits that they have there: 0.1 and not 0.10000000149."""
+def as_written(values: Sequence[float | None], kind: str = "float32") -> list[float | None]:
+    """Return numbers of single or half precision with the digits that they have there: 0.1 and not 0.10000000149."""
     import numpy
 
-    return [None if value is None else float(str(numpy.float32(value))) for value in values]
+    precise = numpy.dtype(kind).type
+    return [None if value is None else float(str(precise(value))) for value in values]

@@ -51,7 +51,7 @@ def read_separated(
         return FileTable(path, ())
     separation = separated(path, decoded.text, delimiter, how.needed, how.delimiter)
     notes = (*decoded.notes, *separation.notes)
-    rows = _filled_rows(path, decoded.text, separation, problems)
+    rows = _filled_rows(path, decoded.text.removesuffix(_END), separation, problems)
     header = next(rows, None)
     if header is None:
         return FileTable(path, (), notes=notes)
@@ -188,13 +188,17 @@ def _holding_rows(
     found = [
         row
         for row in broken
-        if _holds_rows(row.cells, delimiter, tests if delimiter == "," else None)
+        if _holds_rows(row.cells, delimiter, tests if delimiter == "," else None, exact=True)
     ]
     return found if len(found) <= max(MOST_JOINED, SHARE_JOINED * rows) else []
 
 
 def _holds_rows(
-    cells: Sequence[str], delimiter: str, tests: Sequence[Callable[[str], bool]] | None
+    cells: Sequence[str],
+    delimiter: str,
+    tests: Sequence[Callable[[str], bool]] | None,
+    *,
+    exact: bool = False,
 ) -> bool:
     """Return whether the lines of a quoted cell look like rows.
 
@@ -206,6 +210,7 @@ def _holds_rows(
         cells: of a row.
         delimiter: what separates columns.
         tests: of each column, whether a text may be one of its values; None: the number of columns is enough.
+        exact: whether two or more lines with three or more columns are enough if every line has the expected number.
     """
     width = len(cells)
     for number, cell in enumerate(cells):
@@ -221,7 +226,7 @@ def _holds_rows(
         fits = sum(len(line) == count for line, count in counted)
         if len(lines) < 2 or not fits or 2 * fits < len(counted):
             continue
-        if delimiter == "\t" or tests is None:
+        if delimiter == "\t" or tests is None or (exact and 1 < fits == len(counted) and width > 2):
             return True
         for at, is_value in enumerate(tests[:width]):
             if at > number:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from harness.jobs import Recipe
 from harness.study import request
 from harness.study.grid_options import GridOptions
@@ -45,6 +47,33 @@ def test_what_is_not_a_reference_is_refused_by_row(write):
     assert "texts have no classes" in problems(good, ["s"], ["r"], kind="text", positive="x")
     assert "bleu" in problems(good, ["s"], ["r"], kind="text", metrics=["accuracy"])
     assert "rougeL" in problems(good, ["s"], ["r"], metrics=["rougeL"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "s,r\na,x\nb,\nc,z\n"),
+        ("t.csv", "s,r\na,\nb,\n"),
+        ("t.jsonl", '{"s": "a", "r": []}\n{"s": "b", "r": ["x"]}\n'),
+        ("t.jsonl", '{"s": "a", "r": null}\n{"s": "b", "r": [" ", ""]}\n'),
+    ],
+)
+def test_a_row_without_a_reference_is_refused_with_strict_data(write, name, content):
+    """An empty cell, an empty list, and where no row has a reference; also in a test file."""
+    path = write(name, content)
+    assert "no reference" in problems(path, ["s"], ["r"], kind="text", strict=True)
+    good = write("good.csv", "s,r\na,x\nb,y\n")
+    assert "no reference" in problems(good, ["s"], ["r"], test=path, kind="text", strict=True)
+
+
+def test_strict_data_does_not_change_the_rows_of_a_sound_file(write):
+    """What is cached for one reading is right for the other."""
+    path = write("t.csv", "s,r\na,x\nb,y\n")
+    strict, plain = (
+        from_options(path, ["s"], ["r"], kind="text", strict=strict) for strict in (True, False)
+    )
+    assert strict.reader.revision() == plain.reader.revision()
+    assert examples(strict) == examples(plain)
 
 
 def test_other_columns_of_references_are_another_revision(write):

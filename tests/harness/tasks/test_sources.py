@@ -84,6 +84,22 @@ def test_numbers_of_single_precision_keep_their_digits(monkeypatch):
     assert [row["label"] for row in table.rows] == [0.1, 2.5]
 
 
+@pytest.mark.parametrize("empty", ["train", "test"])
+def test_an_empty_split_is_refused(monkeypatch, empty):
+    """Of the training rows or of the test rows."""
+    rows = {"text": ["a", "b"], "label": ["x", "y"]}
+    none: dict[str, list[str]] = {"text": [], "label": []}
+    monkeypatch.setattr(
+        datasets,
+        "load_split",
+        lambda *a, **_: Split(none if a[2] == empty else rows, {}, tuple(rows)),
+    )
+    monkeypatch.setattr(revisions, "resolve_revision", lambda *_: COMMIT)
+    origin = sources.hub_splits("own/data", None, "train", "test")
+    with pytest.raises(UsageError, match=f"has no rows in its split '{empty}'"):
+        from_options(origin, ["text"], ["label"])
+
+
 def test_lists_of_class_numbers_become_names(hub, monkeypatch):
     """Of a multilabel dataset, whose column holds lists of numbers."""
     rows = {"text": ["a", "b", "c"], "label": [[0, 1], [], [1]]}

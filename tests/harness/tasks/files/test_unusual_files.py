@@ -2,6 +2,7 @@
 
 import json
 
+import numpy
 import pytest
 
 from harness.tasks.files import decoding
@@ -279,10 +280,11 @@ def test_many_swallowed_rows_are_noted_as_few_are(write, name, delimiter):
         ('id,text,tgt\nde-001,"He said: I go.,Er\nde-002,Then he left.",Dann\nde-003,Good,Gut\n', "tgt", "text"),
         ('text;tgt\n"He said: I go.;Er sagt.\nThen he left.";Dann.\nGood;Gut\n', "tgt", "text"),
         ('text|tgt\n"He said: I go.|Er sagt.\nThen he left."|Dann.\nGood|Gut\n', "tgt", "text"),
+        ('text,tgt,user\n"Hello,Bonjour,bob\nHow are you,Comment,ann\nThanks",Merci,eve\nBye,Adieu,k\n', "tgt", "text"),
     ],
 )  # fmt: skip
 def test_swallowed_rows_are_noted_by_the_shape_of_their_cells(write, content, label, kind):
-    """Decimal commas, ids of letters and digits, and texts between semicolons or bars."""
+    """Decimal commas, ids of letters and digits, texts between semicolons or bars, and lines with all columns."""
     task = from_options(write("d.csv", content), ["text"], [label], kind=kind)
     assert any(NOTED in finding for finding in task.findings)
 
@@ -308,6 +310,22 @@ def test_an_object_with_one_array_is_a_table(write, indent):
     task = from_options(path, ["text"], ["label"])
     assert [row.texts[0] for row in examples(task)] == ["good", "bad"]
     assert any("the rows are those of the array 'data'" in finding for finding in task.findings)
+
+
+def test_numbers_of_half_precision_keep_their_digits(tmp_path):
+    """A column of float16 holds 0.1, and not 0.0999755859375."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    numbers = pa.array(numpy.array([0.1, 2.5, 3.3], dtype="float16"))
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": numbers}), tmp_path / "d.parquet")
+    task = from_options(tmp_path / "d.parquet", ["text"], ["label"], kind="number")
+    assert [row.label for row in examples(task)] == [0.1, 2.5, 3.3]
+
+
+@pytest.mark.parametrize("end", ["\x1a", "\n\x1a", "\r\n\x1a"])
+def test_a_control_z_at_the_end_is_no_text(write, end):
+    """Also directly after a closing quote."""
+    task = from_options(write("d.csv", f'text,label\na,x\n"b, c","y"{end}'), ["text"], ["label"])
+    assert [(row.texts[0], row.label) for row in examples(task)] == [("a", 0), ("b, c", 1)]
 
 
 def test_an_empty_cell_of_parquet_stays_empty(tmp_path):
