@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,8 @@ from harness.tasks.files.column_guess import Guess, guess
 from harness.tasks.files.file_table import Reading
 from harness.tasks.files.problems import Problems
 from harness.tasks.files.table_files import read_bytes, read_table
-from harness.wording import duration, listed, plural
+from harness.wording import duration, listed, plural, short
+from reports.analysis.classification import ClassEstimate, class_estimates
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import HELD_OUT
 from reports.analysis.verdict import points, verdict
@@ -44,6 +46,8 @@ from reports.document import metric_title
 from reports.statistics.intervals import t_interval
 
 LARGEST: Final = 500  # labels; a file with fewer is used as far as it goes
+CONFUSIONS: Final = 2  # pairs of classes that are named
+SELDOM: Final = 0.05  # of the rows of a class, below which a confusion is not named
 # What is tried until it fits the budget: methods, and draws.
 OFFERS: Final = (("features,lora", 4), ("features,lora", 3), ("features,lora", 2), ("features", 4))
 
@@ -216,6 +220,8 @@ def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison)
     )
     out.print(_table(choice, comparison))
     print_line(out, verdict(comparison)[0])
+    if confused := _confused(best.name, class_estimates(comparison.runs)):
+        print_line(out, confused)
     if gain := _gain(best, choice.smaller):
         print_line(out, gain)
 
@@ -255,6 +261,24 @@ def _table(choice: Choice, comparison: Comparison) -> Table:
         test = fmean(job.metrics["score"] for job in one.jobs)
         table.add_row(one.name, f"{100 * one.dev_score:.1f}", f"{100 * test:.1f}")
     return table
+
+
+def _confused(method: str, estimates: Sequence[ClassEstimate]) -> str:
+    """Return which classes a method takes for others most often; empty if it seldom does, or has no classes."""
+    pairs = [
+        (count, count / one.support[true], one.classes[true], one.classes[predicted])
+        for one in estimates
+        if one.method == method and one.confusion.size
+        for (true, predicted), count in np.ndenumerate(one.confusion)
+        if true != predicted and one.support[true]
+    ]
+    # The pairs that cost most rows; of a rare class, few rows can be a large share.
+    shown = [
+        f"{short(true)} for {short(predicted)} ({100 * share:.0f} in 100 rows)"
+        for _, share, true, predicted in sorted(pairs, reverse=True)[:CONFUSIONS]
+        if share >= SELDOM
+    ]
+    return f"It takes most often {listed(shown)}." if shown else ""
 
 
 def _gain(best: Candidate, smaller: Candidate | None) -> str:

@@ -57,6 +57,21 @@ def test_the_printed_commands_are_those_that_ran(advised, bench):
     assert (folder / "visits-model" / "README.md").exists()
 
 
+def test_it_names_the_classes_that_are_confused(bench, tmp_path):
+    """Two classes have the same texts, and a third has its own: only the two are named, with their share of rows."""
+    rows = [
+        (f"visit {n} was {'bad and dull' if n % 3 == 2 else 'good and nice'}", ("glad", "pleased", "sad")[n % 3])
+        for n in range(90)
+    ]  # fmt: skip
+    with (tmp_path / "moods.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("review", "mood"), *rows])
+    ended = bench(tmp_path, "advise", "moods.csv", "--model", "tiny")
+    assert ended.code == 0, ended.err
+    (said,) = (line for line in ended.out.splitlines() if line.startswith("It takes most often"))
+    assert re.search(r"'(glad|pleased)' for '(pleased|glad)' \(\d+ in 100 rows\)", said)
+    assert "'sad'" not in said
+
+
 def test_what_it_cannot_use_is_refused_before_anything_runs(advised, bench):
     """A folder that exists, a missing file, a budget that is no time or too short."""
     folder, _ = advised
