@@ -121,6 +121,9 @@ def predict(
             metavar="FILE.csv",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --output if it exists.")
+    ] = False,
 ) -> None:
     """Predict the label of a text with a trained model, or of every row of a file, written as CSV.
 
@@ -138,6 +141,7 @@ def predict(
             output=output,
             delimiter=delimiter,
             encoding=encoding,
+            force=force,
         ),
         at,
         as_json=as_json,

@@ -38,6 +38,7 @@ class PredictRequest:
     output: Path | None
     delimiter: str | None = None  # of the file; None: recognise it
     encoding: str | None = None  # of the file; None: recognise it
+    force: bool = False  # whether an output that exists is replaced
 
 
 def predict_job(
@@ -239,6 +240,8 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
         problems.append(f"--output must end in .csv, got {output}")
     if file is not None and output is not None and output.resolve() == file.resolve():
         problems.append(f"--output {output} is the file of --csv: name another file")
+    elif output is not None and output.exists() and not request.force:
+        problems.append(f"--output {output} exists: name another file, or add --force")
     if problems:
         raise UsageError(*problems)
 
@@ -302,6 +305,8 @@ def _as_csv(
 
 def _answer_cells(stored: StoredModel, prediction: Mapping[str, Any]) -> list[str]:
     value = prediction["answer"]
+    if stored.writes:
+        return [escape_formula(value)]
     if not stored.labels:
         return [f"{value:.9g}"]
     probabilities = [f"{prediction['probabilities'][name]:.6g}" for name in stored.labels]

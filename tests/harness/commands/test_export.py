@@ -326,6 +326,20 @@ def test_rows_of_a_file_come_back_with_their_answers(bench, trained, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file not in (path, out)] == []
 
 
+def test_an_existing_file_is_replaced_on_request_only(bench, trained, tmp_path):
+    """Without `--force`, the file stays as it is and the message names the option."""
+    name = digest(trained, "lora", "toy-sentiment")
+    path, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    path.write_text("said\na film\n")
+    out.write_text("mine\n")
+    words = ("predict", name, "--db", "r.db", "--csv", path, "-o", out)
+    refused = bench(trained, *words)
+    assert (refused.code, out.read_text()) == (2, "mine\n")
+    assert "--force" in refused.err
+    assert bench(trained, *words, "--force").code == 0
+    assert out.read_text().startswith("said,answer")
+
+
 def test_pairs_and_numbers_are_answered_at_any_point(bench, trained, tmp_path):
     """Two columns make a pair, a task of values gets one column, and `--at` chooses the point.
 

@@ -1,5 +1,6 @@
 """Trained models that write text, exported: the code on their card writes what `bench predict` writes."""
 
+import csv
 import json
 import re
 import subprocess
@@ -88,6 +89,22 @@ def test_the_code_on_the_card_writes_the_same_texts(bench, trained, form):
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert json.loads(ended.stdout.splitlines()[-1]) == expected
     assert len({text for texts in expected.values() for text in texts}) > len(SOURCES)
+
+
+@pytest.mark.parametrize("trained", ["tiny-gpt"], indirect=True)
+def test_rows_of_a_file_get_the_text_that_each_gets_alone(bench, trained, tmp_path):
+    """The answer is one column; a row without text gets none."""
+    folder, digests = trained
+    path = tmp_path / "facts.csv"
+    path.write_text("\n".join(["facts,id", *(f"{text},1" for text in SOURCES), ",2"]))
+    ended = bench(
+        folder, "predict", digests["prefix"], "--db", "r.db", "--csv", path, "--text", "facts"
+    )
+    assert ended.code == 0, ended.err
+    stored = restore.load(str(folder / "r.db"), digests["prefix"])
+    alone = [predict.predict_texts(stored, [(text,)])[0]["answer"] for text in SOURCES]
+    found = list(csv.DictReader(ended.out.splitlines()))
+    assert [row["answer"] for row in found] == [*alone, ""]
 
 
 @pytest.mark.parametrize("trained", ["tiny-gpt"], indirect=True)
