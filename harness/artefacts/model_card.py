@@ -68,7 +68,10 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
 
 
 def _usage(model: StoredModel, form: str) -> str:
-    """Return how other programs load the folder; empty for a format that only this program reads."""
+    """Return how the folder is used."""
+    if form == "safetensors":
+        asked = '"a text" "another"' if model.texts == 2 else '"a text"'
+        return "\n".join(["", "```sh", f"bench predict FOLDER {asked}", "```", ""])
     texts = '{"text": TEXT, "text_pair": SECOND}' if model.texts == 2 else "TEXT"
     if model.writes:
         return _writing(model, form)
@@ -80,7 +83,7 @@ def _usage(model: StoredModel, form: str) -> str:
             f'classify = pipeline("text-classification", model=FOLDER, truncation=True{none})',
             f"classify({texts})",
         ]
-    elif form == "peft":
+    else:
         local = checkpoints.local_folder(model.backbone.name)
         revision = "" if local else f", revision={model.backbone.revision!r}"
         classes = f"id2label={dict(enumerate(model.labels))}" if model.labels else "num_labels=1"
@@ -95,15 +98,11 @@ def _usage(model: StoredModel, form: str) -> str:
             "base.config.pad_token_id = tokenizer.pad_token_id",
             "model = PeftModel.from_pretrained(base, FOLDER)",
         ]
-    else:
-        return ""
     return "\n".join(["", "```python", *lines, "```", ""])
 
 
 def _writing(model: StoredModel, form: str) -> str:
     """Return how other programs write with the model in a folder."""
-    if form == "safetensors":
-        return ""
     local = checkpoints.local_folder(model.backbone.name)
     folder = checkpoints.locate(model.backbone.name, model.backbone.revision)
     encodes = json.loads((folder / "config.json").read_text("utf-8")).get(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import methods
 from harness.artefacts import tensor_files
-from harness.errors import Unavailable, UsageError
+from harness.errors import CorruptData, Unavailable, UsageError
 from harness.jobs import BackboneSpec, Label, Recipe, recipe_from
 from harness.ledger import Ledger, LedgerEntry
 from harness.outcome import unpack_predictions
@@ -18,6 +20,10 @@ from methods import Method
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# The files of an exported model that this program reads itself.
+TENSORS: Final = "model.safetensors"
+DESCRIPTION: Final = "job.json"
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,31 @@ def find_entry(ledger: Ledger, digest: str) -> LedgerEntry:
         )
         raise UsageError(f"{problem} (`bench show` lists all jobs)")
     return entries[0]
+
+
+def load_folder(folder: Path) -> StoredModel:
+    """Load a model from a folder that `bench export --format safetensors` wrote; no ledger is needed.
+
+    Raises:
+        UsageError: the folder holds no such model.
+        CorruptData: its files cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not all((folder / name).is_file() for name in (TENSORS, DESCRIPTION)):
+        raise UsageError(
+            f"{folder} has no {TENSORS} and {DESCRIPTION}, which `bench export DIGEST FOLDER --format safetensors` "
+            "writes"
+        )
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+        entry = LedgerEntry(**described["entry"], result=None)
+        return StoredModel(entry, load_file(folder / TENSORS), described["metadata"])
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CorruptData(
+            f"{folder} cannot be read ({type(error).__name__}): export the model again"
+        ) from error
 
 
 def load(db: str, digest: str) -> StoredModel:

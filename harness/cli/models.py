@@ -8,7 +8,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.command import Command, with_options
-from harness.cli.result_options import Database, Digest, Filters, Json, Point
+from harness.cli.result_options import Database, Filters, Json, Point
 from harness.errors import UsageError
 
 app = typer.Typer()
@@ -45,8 +45,8 @@ def export(
         typer.Option(
             "--format",
             help="peft: read by PeftModel.from_pretrained; transformers: merged weights with class names, for a "
-            "pipeline; safetensors: the trained tensors of any method. Default: peft; with --best, the first of "
-            "transformers, peft and safetensors that holds the model.",
+            "pipeline; safetensors: the trained tensors of any method, read by `bench predict FOLDER`. Default: "
+            "peft; with --best, the first of transformers, peft and safetensors that holds the model.",
         ),
     ] = None,
     at: Point = None,
@@ -74,7 +74,14 @@ def export(
 
 @app.command(cls=Command, rich_help_panel="Use")
 def predict(
-    digest: Digest,
+    digest: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIGEST|FOLDER",
+            help="The digest of a job, or its beginning, or a folder of `bench export --format safetensors`.",
+            autocompletion=completion.digests,
+        ),
+    ],
     texts: Annotated[
         list[str] | None, typer.Argument(help="The text, or the two texts of a pair.")
     ] = None,

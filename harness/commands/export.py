@@ -97,14 +97,12 @@ def _export(stored: StoredModel, folder: Path, form: str, at: str | None) -> Non
 
 
 def _own(stored: StoredModel, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the trained tensors of any method with their description."""
-    description = {
-        "digest": stored.entry.digest,
-        "label": stored.entry.label,
-        "labels": stored.labels,
-        **stored.metadata,
-    }
-    return {"model.safetensors": dict(tensors), "job.json": description}
+    """Return the trained tensors of any method with their description, which `restore.load_folder` reads."""
+    entry = {key: value for key, value in vars(stored.entry).items() if key != "result"}
+    # The tensors are those of one point: they have no vertices, and no products to mix.
+    metadata = {**stored.metadata, "without_vertices": sorted(tensors), "products": {}}
+    description = {"entry": entry, "metadata": metadata}
+    return {restore.TENSORS: dict(tensors), restore.DESCRIPTION: description}
 
 
 def _write(files: Mapping[str, Any], folder: Path) -> list[str]:

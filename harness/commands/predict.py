@@ -46,6 +46,13 @@ def predict_job(
 ) -> None:
     """Print the prediction for one example, or write a file's rows with their predictions.
 
+    Args:
+        db: the database of results; not read for a folder.
+        digest: the job's digest, or its beginning, or a folder with an exported model.
+        request: the texts, or the file.
+        at: the point of the simplex; None: its centre, or the point that was exported.
+        as_json: whether a single prediction is printed as JSON.
+
     Raises:
         UsageError: the options contradict each other, the number of texts is not the task's, or a
             row's text cannot be read.
@@ -53,7 +60,10 @@ def predict_job(
         CannotWrite: the output cannot be written.
     """
     _check(request, as_json=as_json)
-    stored = restore.load(db, digest)
+    exported = Path(digest).is_dir()
+    if exported and at is not None:
+        raise UsageError(f"{digest} holds one point: choose it with `bench export --at`")
+    stored = restore.load_folder(Path(digest)) if exported else restore.load(db, digest)
     if request.file is None:
         _check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)

@@ -326,6 +326,48 @@ def test_rows_of_a_file_come_back_with_their_answers(bench, trained, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file not in (path, out)] == []
 
 
+@pytest.mark.parametrize("task", ["toy-sentiment", "toy-similarity"])
+def test_every_exported_folder_answers_as_its_job_does(trained, tmp_path, task):
+    """Of every method, and of a vertex: the folder alone gives equal answers and chances."""
+    db = str(trained / "r.db")
+    texts = [tuple(PAIRS)] if task == "toy-similarity" else [(text,) for text in TEXTS[:2]]
+    with Ledger(db) as ledger:
+        digests = [e.digest for e in ledger.entries() if e.task == task and e.result["artefact"]]
+    assert len(digests) > 9  # all methods but fine-tuning, whose weights were not kept
+    points = [(one, None) for one in digests] + [(digest(trained, "simplex", task), "2")]
+    for name, at in points:
+        folder = tmp_path / f"{name}-{at}"
+        export.export_job(db, name, folder, "safetensors", at)
+        alone = predict.predict_texts(restore.load_folder(folder), texts)
+        assert alone == predict.predict_texts(restore.load(db, name), texts, at)
+        assert "bench predict FOLDER" in (folder / "README.md").read_text()
+
+
+def test_a_folder_is_read_where_no_database_is(bench, trained, tmp_path):
+    """`bench predict FOLDER` prints what `bench predict DIGEST` prints."""
+    name = digest(trained, "lora", "toy-sentiment")
+    bench(trained, "export", name, tmp_path / "out", "--db", "r.db", "--format", "safetensors")
+    asked = bench(trained, "predict", name, TEXTS[0], "--db", "r.db")
+    found = bench(tmp_path, "predict", "out", TEXTS[0])
+    assert (found.code, found.out) == (0, asked.out)
+
+
+def test_a_folder_that_holds_no_model_is_refused(bench, trained, tmp_path):
+    """Another format, a damaged description, and a point, which was chosen at the export."""
+    (tmp_path / "empty").mkdir()
+    ended = bench(tmp_path, "predict", "empty", "a text")
+    assert (ended.code, "--format safetensors" in ended.err) == (2, True)
+    name = digest(trained, "simplex", "toy-sentiment")
+    out = tmp_path / "out"
+    bench(trained, "export", name, out, "--db", "r.db", "--format", "safetensors", "--at", "2")
+    ended = bench(tmp_path, "predict", "out", "a text", "--at", "1")
+    assert (ended.code, "bench export --at" in ended.err) == (2, True)
+    for damaged in ("{", "[]", '{"entry": {}, "metadata": {}}'):
+        (out / "job.json").write_text(damaged)
+        ended = bench(tmp_path, "predict", "out", "a text")
+        assert (ended.code, "export the model again" in ended.err) == (65, True)
+
+
 def test_an_existing_file_is_replaced_on_request_only(bench, trained, tmp_path):
     """Without `--force`, the file stays as it is and the message names the option."""
     name = digest(trained, "lora", "toy-sentiment")
