@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harness.backbones import checkpoints
 from harness.backbones.language_model import LanguageModel
-from harness.errors import Unavailable
+from harness.errors import Unavailable, UsageError
 from harness.jobs import BackboneSpec
 from methods.core.architecture import Architecture, inspect_architecture
 from methods.core.attention import ATTENTION, real_tokens
@@ -161,6 +161,7 @@ def load(spec: BackboneSpec, device: str, *, writes: bool = False) -> Backbone:
 
     Raises:
         Unavailable: the files cannot be fetched, or the library cannot load them for that purpose.
+        UsageError: the model cannot write text.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
@@ -183,12 +184,36 @@ def load(spec: BackboneSpec, device: str, *, writes: bool = False) -> Backbone:
             f"cannot load {spec.name} as {purpose}: {str(error).splitlines()[0]}"
         ) from error
     try:
-        return prepare(spec, inner, tokenizer, device, writes=writes)
+        prepared = prepare(spec, inner, tokenizer, device, writes=writes)
+        obstacle = _writing_obstacle(prepared) if writes else ""
     except Exception as error:  # the code of an unusual family can raise anything
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         raise Unavailable(
             f"cannot use {spec.name} ({type(inner).__name__}) as {purpose} ({reason}); choose another model"
         ) from error
+    if obstacle:
+        raise UsageError(
+            f"{spec.title} cannot write text: {obstacle}; choose a decoder or an encoder-decoder, such as "
+            "--model tiny-gpt"
+        )
+    return prepared
+
+
+@torch.no_grad()
+def _writing_obstacle(backbone: Backbone) -> str:
+    """Return why a model cannot learn to write; empty if it can."""
+    if backbone.tokenizer.eos_token_id is None:
+        return "its tokenizer has no token that ends a text"
+    assert isinstance(backbone.model, LanguageModel)
+    if not backbone.model.encodes:
+        # The library also loads encoders. They would see the tokens that they are to predict.
+        ids = torch.arange(3, 11, device=backbone.device)[None]
+        changed = ids.clone()
+        changed[:, -1] += 1
+        before, after = (backbone.model.probe(tokens)[:, :-1] for tokens in (ids, changed))
+        if not torch.allclose(before, after, rtol=1e-5, atol=1e-6):
+            return "its tokens see the tokens after them"
+    return ""
 
 
 def library_class(config: Any, *, writes: bool) -> Any:

@@ -29,7 +29,8 @@ def reader(
 
     def texts_of(run: Run) -> Sequence[Sequence[str]] | None:
         entry, task = by_digest.get(run.digest), tasks.get(run.task)
-        if entry is None or task is None:
+        # The references of a text are not stored as labels, which show that the rows are those of the run.
+        if entry is None or task is None or task.text:
             return None
         try:
             with offline():

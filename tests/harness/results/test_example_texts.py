@@ -171,6 +171,21 @@ def test_the_page_contains_the_available_texts(bench, folder):
     assert all("film number" in pool[row[1][0]] for row in rows["films"])
 
 
+def test_characteristics_of_written_texts_need_no_texts(bench, tmp_path):
+    """A report with the task file of a task that writes text is made without the texts of its rows."""
+    (tmp_path / "t.csv").write_text("s,r\n" + "".join(f"a {n},b {n}\n" for n in range(40)))
+    (tmp_path / "t.toml").write_text('data = "t.csv"\ntext = "s"\nlabel = "r"\nkind = "text"\n')
+    ended = bench(
+        tmp_path, "run", "--task-file", "t.toml", "--model", "tiny-gpt", "--methods", "zero-shot", "--sizes", 10,
+        "--draws", 1, "--test-limit", 5, "--target-length", 4, "--db", "r.db", "--inline", "--yes",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    words = ("report", "--db", "r.db", "--characteristics", "--task-file", "t.toml")
+    for more in ((), ("--format", "html", "-o", "r.html")):
+        ended = bench(tmp_path, *words, *more)
+        assert ended.code == 0, ended.err
+
+
 def test_the_same_ledger_gives_the_same_page(bench, folder):
     """Two pages are equal to the byte; into a pipe the page itself is written."""
     one, other = (bench(folder, "report", "--db", "r.db", "--format", "html").out for _ in range(2))

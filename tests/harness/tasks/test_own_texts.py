@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import transformers
 
-from harness.jobs import Recipe
+from harness.backbones import checkpoints, loading
+from harness.errors import UsageError
+from harness.jobs import BackboneSpec, Recipe
 from harness.study import request
 from harness.study.grid_options import GridOptions
 from harness.tasks import draws
@@ -64,6 +67,33 @@ def test_a_row_without_a_reference_is_refused_with_strict_data(write, name, cont
     assert "no reference" in problems(path, ["s"], ["r"], kind="text", strict=True)
     good = write("good.csv", "s,r\na,x\nb,y\n")
     assert "no reference" in problems(good, ["s"], ["r"], test=path, kind="text", strict=True)
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_model_that_cannot_write_is_refused_before_anything_runs(bench, tmp_path, command):
+    """The tokenizer of `tiny`, an encoder, has no token that ends a text."""
+    (tmp_path / "t.csv").write_text("s,r\n" + "".join(f"a {n},b {n}\n" for n in range(40)))
+    ended = bench(
+        tmp_path, command, "--data", "t.csv", "--text", "s", "--label", "r", "--kind", "text", "--model", "tiny",
+        "--methods", "prefix", "--sizes", 10, "--draws", 1, "--db", "r.db",
+    )  # fmt: skip
+    assert ended.code == 2
+    assert "tiny cannot write text: its tokenizer has no token that ends a text" in ended.err
+    assert "--model tiny-gpt" in ended.err
+
+
+def test_an_encoder_with_an_end_token_is_refused(tmp_path):
+    """The library loads RoBERTa as a decoder whose tokens see the tokens that they are to predict."""
+    config = transformers.RobertaConfig(
+        vocab_size=480, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.RobertaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoints.locate("tiny-gpt", ""))
+    tokenizer.save_pretrained(tmp_path)
+    spec = BackboneSpec(name=str(tmp_path), revision="0" * 40)
+    with pytest.raises(UsageError, match="its tokens see the tokens after them"):
+        loading.load(spec, "cpu", writes=True)
 
 
 def test_strict_data_does_not_change_the_rows_of_a_sound_file(write):
