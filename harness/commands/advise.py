@@ -32,7 +32,7 @@ from harness.study import automatic, estimate, planning, request
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
 from harness.study.presets import PRESETS
-from harness.tasks.files.cells import column_names
+from harness.tasks.files.cells import column_names, joined_names
 from harness.tasks.files.column_guess import Guess, guess
 from harness.tasks.files.file_table import Reading
 from harness.tasks.files.problems import Problems
@@ -76,6 +76,10 @@ def advise(options: AdviseOptions) -> int:
         BenchError: the file cannot be used, a guess is not possible, or the jobs cannot run.
     """
     out, log = Console(), Console(stderr=True)
+    if options.kind == "text":  # neither features nor LoRA's classifier writes
+        raise UsageError(
+            "advise compares methods on classes and numbers: use `bench run --kind text`"
+        )
     folder = options.output or Path(f"{options.file.stem}-model")
     if folder.exists():
         raise UsageError(f"{folder} exists: name another folder with --output")
@@ -137,8 +141,8 @@ def _grid(options: AdviseOptions, columns: Guess, out: Console) -> GridOptions:
     grid = GridOptions(
         preset="quick",
         data=options.file,
-        text=",".join(f'"{name}"' if "," in name else name for name in columns.text),
-        label=columns.label,
+        text=joined_names(columns.text),
+        label=joined_names([columns.label]) if columns.label.startswith('"') else columns.label,
         kind=options.kind,
         model=options.model,
         sizes=str(LARGEST),

@@ -5,7 +5,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,13 @@ def column_names(text: str) -> list[str]:
         return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
     except csv.Error as error:
         raise UsageError(f"the columns {text!r} cannot be read: {error}") from None
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """Return names as `column_names` reads them."""
+    return ",".join(
+        '"{}"'.format(name.replace('"', '""')) if {",", '"'} & {*name} else name for name in names
+    )
 
 
 def column_name(text: str) -> str:

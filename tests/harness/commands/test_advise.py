@@ -81,6 +81,7 @@ def test_what_it_cannot_use_is_refused_before_anything_runs(advised, bench):
         (("-o", "new", "--budget", "soon"), "--budget must be a time such as"),
         (("-o", "new", "--budget", "0.01s", "--db", "new.db"), "more than --budget"),
         (("-o", "new", "--label", "typo"), "no column 'typo'"),
+        (("-o", "new", "--kind", "text"), "use `bench run --kind text`"),
         (("-o", "new", "--model", "tiny-gpt"), "another backbone or recipe: name another database"),
     ):
         model = () if "--model" in more else ("--model", "tiny")

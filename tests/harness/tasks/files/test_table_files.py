@@ -7,7 +7,7 @@ import os
 import pytest
 
 from harness.tasks.base import Example
-from harness.tasks.files.cells import column_name, column_names
+from harness.tasks.files.cells import column_name, column_names, joined_names
 from harness.tasks.user_files import from_options
 from tests.support.user_files import examples, problems
 
@@ -188,6 +188,8 @@ def test_other_encodings_are_recognised(write, encoding, text):
 def test_columns_are_named_as_in_a_csv_row(write):
     """A name with a comma is quoted; columns without a name, from trailing delimiters, do not matter."""
     assert column_names('"text, clean", b') == ["text, clean", "b"]
+    for names in (["a", "b"], ["text, clean", "b"], ['"q" text'], ['a "b", c', "d"]):
+        assert column_names(joined_names(names)) == names
     path = write("d.csv", '"text, clean",label,,\nfine,pos,,\nbad,neg,,\n')
     assert from_options(path, ["text, clean"], ["label"]).train_rows == 2
 
