@@ -277,7 +277,8 @@ def test_a_refused_model_names_the_conversion(bench, published, tmp_path):
         1,
     )
     ended = bench.run(tmp_path, "r.db", *options)
-    assert "`bench convert pickled FOLDER`" in ended.out + ended.err
+    folder = (tmp_path / "pickled").resolve()
+    assert f"`bench convert {folder} FOLDER`" in ended.out + ended.err
     with hub_server(files={"config.json": b"{}", "pytorch_model.bin": b""}) as (endpoint, _):
         message = run_expression(f"fetch_model('a/b', {COMMIT!r})", endpoint, tmp_path / "hub")[0]
         assert "`bench convert a/b FOLDER`" in message
