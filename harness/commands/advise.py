@@ -274,13 +274,12 @@ def _confused(method: str, estimates: Sequence[ClassEstimate]) -> str:
         for one in estimates
         if one.method == method and one.confusion.size
         for (true, predicted), count in np.ndenumerate(one.confusion)
-        if true != predicted and one.support[true]
+        if true != predicted and count > 0 and count >= SELDOM * one.support[true]
     ]
-    # The pairs that cost most rows; of a rare class, few rows can be a large share.
+    # The pairs with most rows first: of a rare class, few rows can be a large share.
     shown = [
-        f"{short(true)} for {short(predicted)} ({100 * share:.0f} in 100 rows)"
+        f"{short(true)} for {short(predicted)} (in {100 * share:.0f} % of its rows)"
         for _, share, true, predicted in sorted(pairs, reverse=True)[:CONFUSIONS]
-        if share >= SELDOM
     ]
     return f"It takes most often {listed(shown)}." if shown else ""
 

@@ -16,7 +16,7 @@ from harness.training.rows.truncation import Encoded
 from harness.training.token_cache import with_room
 
 # Greatest number of tokens of the texts that are written together, sources and padding included. Each new token reads
-# all weights once, so many texts cost little more than a few: with SmolLM2-135M on a CPU, 64 texts took 26 s
+# all weights once, so the time grows less than the number of texts: with SmolLM2-135M on a CPU, 64 texts took 26 s
 # together and 34 s in groups of 20.
 MAX_TOKENS_WRITING = {"cpu": 16384, "cuda": 65536, "mps": 16384}
 
