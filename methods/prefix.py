@@ -91,7 +91,7 @@ class Prefix(Method):
 
     position: str = added_option(
         "front",
-        "front: in front of all tokens; infix: between the source and the text that is written, for decoders only.",
+        "front: in front of all tokens; infix: between the source and the text that is written (decoder-only models).",
         choices=("front", "infix"),
     )
 

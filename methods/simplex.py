@@ -196,8 +196,8 @@ class Simplex(Method):
         return self.base.start(slots, streams, vertices)
 
     def trainable_parameters(self, slots: Slots, streams: Streams) -> TrainableParameters:
-        from methods.core.mixture import Mixture
         from methods.core.parameters import Decoders, TrainableParameters, VertexStreams, with_head
+        from methods.core.simplex_points import Mixture
 
         initial = with_head(
             slots, streams, self.vertices, self.start(slots, streams, self.vertices)

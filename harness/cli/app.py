@@ -190,7 +190,7 @@ def advise(
 @app.command(cls=GridCommand, rich_help_panel="Compute")
 @with_options
 def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> None:  # noqa: ARG001  # its callback shows the help
-    """Train and test all jobs (methods × tasks × sizes × draws) that have not been run yet.
+    """Train and test all jobs (methods × tasks × sizes × draws × seeds) that have not been run yet.
 
     The same command again continues an interrupted run.
     To run failed jobs again, add --retry-failed or --retry (see --help-all).

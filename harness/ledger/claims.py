@@ -1,8 +1,8 @@
 """Claims: which run may record the result of a job.
 
 The claims of a job have rising numbers. The ledger accepts a result only with the number of the job's
-latest claim, so it refuses the late result of a run that has lost its claim. When a claim is released,
-its job returns to the state before the claim.
+latest claim, so it refuses the late result of a run if another run has claimed the job since. When a claim
+is released, its job returns to the state before the claim.
 
 A run holds a lock while it is alive (`liveness.py`). Other runs release the claims of a run that holds
 no lock.
@@ -56,7 +56,7 @@ def claim_jobs(
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run. None is for the type checker: the caller has begun a run.
+        run: id of the claiming run. Never None, which only the type checker allows.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
@@ -181,8 +181,8 @@ def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> 
         jobs: the job table.
         claim: the claim under which the run computed the result.
         even_if_released: accept the result also if the claim was released but no run has claimed the job
-            since. Pass True if this run has not released the claim itself: if it is released, another run
-            has done so, because it could not see this run's lock.
+            since. Pass True unless this run released the claim: only a run that could not see its lock can
+            have done so.
     """
     is_open = and_(
         jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"

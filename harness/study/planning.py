@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a request, in the order in which they run, and the infeasible cells."""
+    """The jobs of a request, in the order in which they are queued, and the infeasible cells."""
 
     backbone: BackboneSpec
     jobs: tuple[Job, ...]
@@ -62,9 +62,9 @@ class Plan:
             number: From 1 to `parts`; the first part has all infeasible cells.
             parts: The number of parts.
         """
-        # The jobs of a block differ in their method only. The number of the part that gets a job rises by one (modulo
-        # `parts`) from each method of a block to the next, from each block of a draw to the next, and from each draw
-        # to the next. Without this, one part could get all jobs of a task.
+        # The jobs of a block differ in their method only. A job's part is the sum of three places, modulo `parts`: of
+        # its method in the block, of the block in its draw, and of the draw. With fewer terms, one part could get all
+        # jobs of a task.
         blocks_of: defaultdict[int, dict[tuple[str, int, int], int]] = defaultdict(dict)
         jobs, within = [], Counter[tuple[int, tuple[str, int, int]]]()
         for job in self.jobs:
@@ -80,7 +80,7 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     """Return the plan of a request.
 
     Args:
-        request: The lists.
+        request: What to plan.
         progress: Called with a text about what is being looked up.
 
     Raises:
@@ -104,8 +104,8 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     }
     if all(reason for reasons in refusals.values() for reason in reasons):
         raise UsageError(*(reason for reasons in refusals.values() for reason in reasons))
-    # All methods of a block are adjacent, and early draws come first: an interrupted study still
-    # compares methods.
+    # The methods of one draw and seed are adjacent, and early draws come first: without packs, an interrupted
+    # study still compares methods.
     jobs, infeasible = [], []
     names = [task.name for task in request.tasks]
     for block, problem in sorted(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.errors import Unavailable, UsageError
-from harness.tasks import ngram_metrics, slot_errors, text_metrics
+from harness.tasks import nist_cider, slot_errors, text_metrics
 from methods.core.suggestions import did_you_mean
 
 Values = Sequence[Any]  # one `tasks.base.Label` for each row
@@ -171,13 +171,13 @@ METRICS: Final[Mapping[str, Metric]] = {
         )
         for name in ("rouge1", "rouge2", "rougeL")
     },
-    "nist": Metric(name="nist", suits=TEXTS, function=ngram_metrics.nist),
-    "cider": Metric(name="cider", suits=TEXTS, function=ngram_metrics.cider),
+    "nist": Metric(name="nist", suits=TEXTS, function=nist_cider.nist),
+    "cider": Metric(name="cider", suits=TEXTS, function=nist_cider.cider),
     "repetition": Metric(
-        name="repetition", better="lower", suits=TEXTS, function=ngram_metrics.repetition
+        name="repetition", better="lower", suits=TEXTS, function=text_metrics.repetition
     ),
     "length-ratio": Metric(
-        name="length-ratio", better="neither", suits=TEXTS, function=ngram_metrics.length_ratio
+        name="length-ratio", better="neither", suits=TEXTS, function=text_metrics.length_ratio
     ),
     **{
         name: Metric(

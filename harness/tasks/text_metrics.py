@@ -10,6 +10,8 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any, Final
 
+from harness.tasks.nist_cider import ngrams, words_of
+
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]  # of each text
 # Computed for every task that writes text, beside the metric that is the score.
@@ -91,6 +93,23 @@ def bleu_of_rows(texts: Texts, references: References) -> list[float]:
     if 0 < length.sum() < reference.sum():  # texts are too short in all
         slope -= reference / length.sum() - reference.sum() * length / length.sum() ** 2
     return list(score * (1 + len(texts) * slope))
+
+
+def repetition(texts: Sequence[str], _references: Sequence[Sequence[str]]) -> float:
+    """Return the share of the texts' word 4-grams that the same text has before."""
+    grams = [list(ngrams(words_of(text), 4)) for text in texts]
+    count = sum(map(len, grams))
+    return sum(len(own) - len(set(own)) for own in grams) / count if count else 0.0
+
+
+def length_ratio(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the number of words of all texts, divided by that of the references that are nearest in length."""
+    pairs = [
+        (len(words_of(text)), [len(words_of(reference)) for reference in of_text])
+        for text, of_text in zip(texts, references, strict=True)
+    ]
+    nearest = sum(min((abs(n - length), n) for n in known)[1] for length, known in pairs)
+    return sum(length for length, _ in pairs) / nearest if nearest else 0.0
 
 
 def _corpus(metric: Any, texts: Texts, references: References) -> float:

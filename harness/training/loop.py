@@ -50,7 +50,7 @@ class Examples:
 class FitResult:
     """The result of a training, by a `TrainingLoop` or in closed form.
 
-    A closed form has no steps: there, a step is the number of a candidate solution.
+    In closed form, candidate solutions are counted as steps.
     After a loop, `TrainingLoop.adapted.trainable` holds the selected checkpoint, or the latest parameters if
     no checkpoint was selected.
     """

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from methods.core.mixture import Mixture
 from methods.core.protocols import Initialiser, Streams
+from methods.core.simplex_points import Mixture
 from methods.core.slots import Slots
 
 Tensors = Mapping[str, Tensor]

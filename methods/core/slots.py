@@ -1,8 +1,8 @@
 """Slots: the places where a method's tensors enter a model of the transformers library.
 
-A slot is a named parameter of a module of the model. Removing a slot that replaces a parameter restores the
-original. An added slot is read by a hook or by the attention function. While the slots are empty, hooks do
-nothing and attention is computed without a prefix.
+A slot is a parameter of a module of the model. Either it replaces one of the model's parameters until the slots are
+removed, or it is added, and a hook or the attention function reads it. While the slots are empty, hooks do nothing and
+attention is computed without a prefix.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -276,9 +276,9 @@ class RowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
-            # If x is not contiguous, such as a slice of a larger `[rows, tokens, in]`, `F.linear` may multiply each
-            # row separately, and copies the weight for every row on a CPU in bfloat16 (7 times slower), or under vmap
-            # with a weight for each job.
+            # If x is not contiguous, such as a slice of `[rows, tokens, in]`, `F.linear` may multiply row by row. It
+            # also copies the weight for every row on a CPU in bfloat16 (7 times slower) and, with a weight for each
+            # job, under vmap.
             return F.linear(x.contiguous() if x.dim() == 3 else x, self.weight, self.bias)
         flat = x.dim() == 2  # [rows, in], else [rows, tokens, in]
         out = (x[:, None] if flat else x) @ self.weight.mT  # [rows, tokens, out]

@@ -27,7 +27,7 @@ from reports.statistics.conventions import ALPHA, standard_deviation, without_ti
 from reports.statistics.looks import declared_level, undeclared_level
 from reports.statistics.sample_size import DrawsNeeded, Variance
 
-LEAST_LEVEL = 1e-6  # below this, a look cannot settle anything
+LEAST_LEVEL = 1e-6  # at a lower level, an interim test is barred as too early
 
 Family = Literal["overall", "per size", "cells"]
 
@@ -48,25 +48,25 @@ class Contrast:
     draws: tuple[int, int]  # fewest and most per task
     pairs: int  # blocks in use
     planned_pairs: int  # blocks of the draws that are planned at every size
-    failed: int = 0  # planned pairs that are missing because a run failed
+    failed: int = 0  # missing pairs of which a run ended without a score
     wins: (
         int  # number of tasks, or of draws if there is only one task, on which the method is better
     )
     ties: int
     losses: int
-    sd: float  # of these tasks or draws
+    sd: float  # of the differences by task, or by draw if there is only one task
     without_one: tuple[float, float] = (math.nan, math.nan)  # range of the effect without one task
     # effect on the pairs in which no run collapsed or diverged; NaN if no run did
     without_collapsed: float = math.nan
     rope: float = ROPE  # differences up to this many points from 0 do not matter
     noise: Variance  # of one task's difference in a single draw, averaged over the tasks
     fixed: float  # the part of the variance of `effect` that more draws do not change
-    groups: float = math.inf  # of test rows, over all tasks, that `fixed` is estimated from
+    groups: float = math.inf  # number of groups of test rows behind `fixed`, summed over tasks
     max_draws: int = 0  # the declared maximum of the study's hypothesis; 0 for every other contrast
     p_mark: float = math.nan  # adjusted by Benjamini and Hochberg over all differences of a report
     seconds: float = 0.0  # device time of one more draw of both methods
     draws_mean: float = math.nan  # harmonic mean over tasks, because noise goes with 1 / draws
-    look: int = 1  # how many times the comparison was complete, this time included
+    look: int = 1  # number of this test: 1 plus the earlier looks (`PairedRuns.looks`)
     declared: bool = (
         False  # whether it is the study's hypothesis, which `overall_contrasts` tests alone
     )
@@ -152,8 +152,8 @@ def overall_contrasts(paired_runs: PairedRuns, *, answers_needed: bool = True) -
 
     Args:
         paired_runs: The runs.
-        answers_needed: Whether the claim about other tasks requires the answers to single test rows, as the
-            claim about these tasks always does; scores that are derived from several models have none.
+        answers_needed: Whether missing answers to single test rows also bar the claim about other tasks; False for
+            scores that are derived from several models, which have no such answers.
     """
     tests = [
         _contrast(
@@ -306,7 +306,7 @@ def _level(
     *,
     declared: bool,
 ) -> _Level:
-    """Return the level of the comparison on these tasks, which depends on how often it was complete before."""
+    """Return the level of the comparison at this look, given its earlier looks (`PairedRuns.looks`)."""
     draws = [
         draw_count(paired_runs, task, size)
         for task in tasks
@@ -375,7 +375,7 @@ def _fixed(used: Sequence[PairedDifference]) -> float:
 def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded:
     """Return how many draws per task let this claim of a contrast detect a difference of `points`.
 
-    The level is that of its next look or, for a hypothesis with a declared maximum of draws, .05.
+    The level, .05 with a declared maximum of draws and otherwise that of the next look, is divided by `claim.m`.
     """
     level = ALPHA if test.max_draws else undeclared_level(test.look + 1)
     alpha = level / max(claim.m, 1)
@@ -403,8 +403,8 @@ def draws_needed(test: Contrast, claim: Inference, points: float) -> DrawsNeeded
 def _adjusted(tests: Sequence[Contrast], correction: Correction) -> list[Contrast]:
     """Return the contrasts of one family with adjusted claims and notes.
 
-    If the claim about these tasks extends to other test rows, the claim about other tasks is barred until that one
-    is settled. Tested in this order, the two claims together have the error rate of a single one (Maurer, Hothorn &
+    The claim about other tasks is barred until that about these tasks is settled, if the latter covers other test
+    rows. Tested in this order, the two claims together have the error rate of a single one (Maurer, Hothorn &
     Lehmacher 1995).
     """
     these = inferences.adjust([test.these for test in tests], correction)

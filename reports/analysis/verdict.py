@@ -1,9 +1,8 @@
 """The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
-A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. With `full`, the paragraph on
-a method gives, for each claim that is not settled, its bars, why p could not reach the level, or the smallest
-difference that the test detects. If something bars all claims on a method, its paragraph says `no claim`, and
-the headline says why.
+A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. If something bars all claims on
+a method, its paragraph says `no claim`, and the headline says why. Otherwise, with `full`, the paragraph gives for each
+unsettled claim its bars, why p could not reach the level, or the smallest difference that the test detects.
 """
 
 import math
@@ -248,8 +247,8 @@ def _remarks(test: Contrast) -> Iterator[str]:
 def _next_step(tests: Sequence[Contrast]) -> Iterator[str]:
     """Yield the next step of the first open claim that has one: see `_more_draws`.
 
-    If there is none, yield the fewest draws that a claim takes, if a comparison has fewer; otherwise the fewest
-    tasks, if a comparison over several tasks has fewer; otherwise nothing.
+    If there is none, yield the least number of draws, or else of tasks, that a claim requires, if a comparison has
+    fewer.
     """
     for test in sorted(tests, key=lambda test: not test.declared):
         for claim in test.inferences:

@@ -20,7 +20,7 @@ def sign_flip(values: ArrayLike) -> float:
 
     Up to `EXACT_PAIRS` pairs the p is exact: the sums of all sign vectors of one half of the pairs are
     combined with those of the other half, in integers. For more pairs the p is (b + 1) / (B + 1) over B
-    random sign vectors from a fixed stream, of which b give a sum as extreme as that of the data. NaN for no pairs.
+    random sign vectors from a fixed stream, of which b give a sum as extreme as that of the data. NaN without pairs.
 
     Raises:
         ValueError: A difference is not a finite number.
@@ -92,8 +92,7 @@ def _sums(units: NDArray[np.int64]) -> NDArray[np.int64]:
 def _sampled_p(units: NDArray[np.int64], bound: int) -> float:
     """Return the p over random sign vectors.
 
-    A byte holds the signs of eight values, and a table of 256 holds the sums of these values for
-    all bytes.
+    A byte holds the signs of eight values, and a table holds their sum for each of the 256 bytes.
     """
     sums = np.zeros(SIGN_VECTORS, dtype=np.int64)
     starts = range(0, units.size, 8)

@@ -5,8 +5,8 @@ import torch
 from scipy import stats
 
 from methods import BASES
-from methods.core.mixture import Mixture
 from methods.core.parameters import DecodedParameters
+from methods.core.simplex_points import Mixture
 from tests.support.models import attach, perturb
 
 

@@ -1,4 +1,4 @@
-"""Counts of the words of texts: NIST and CIDEr, which no maintained library computes without Java, and others.
+"""NIST and CIDEr, metrics of texts that no maintained library computes without Java.
 
 NIST and CIDEr are divided by 100, as other metrics are fractions: the report prints what papers print. Words are
 those of sacrebleu's tokenisation 13a in lower case; CIDEr leaves out punctuation.
@@ -26,22 +26,22 @@ def nist(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     references. Texts that are shorter than their references on average are penalised.
     """
     pairs = [
-        (_words(text), [_words(reference) for reference in of_text])
+        (words_of(text), [words_of(reference) for reference in of_text])
         for text, of_text in zip(texts, references, strict=True)
     ]
     in_references = Counter[Gram]()
     for _, known in pairs:
         for words in known:
             for order in range(1, NIST_ORDER + 1):
-                in_references.update(_grams(words, order))
+                in_references.update(ngrams(words, order))
             in_references[()] += len(words)
     score = 0.0
     for order in range(1, NIST_ORDER + 1):
         bits, count = 0.0, 0
         for text, known in pairs:
-            grams, allowed = Counter(_grams(text, order)), Counter[Gram]()
+            grams, allowed = Counter(ngrams(text, order)), Counter[Gram]()
             for words in known:
-                allowed |= Counter(_grams(words, order))
+                allowed |= Counter(ngrams(words, order))
             bits += sum(
                 hits * math.log2(in_references[gram[:-1]] / in_references[gram])
                 for gram, hits in (grams & allowed).items()
@@ -62,7 +62,7 @@ def cider(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     together.
     """
     known = [
-        [_all_grams(_words(reference, punctuation=False)) for reference in of_text]
+        [_all_grams(words_of(reference, punctuation=False)) for reference in of_text]
         for of_text in references
     ]
     found = Counter(gram for of_text in known for gram in set().union(*of_text))
@@ -70,7 +70,7 @@ def cider(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     most = math.log(len(texts))
     likeness = fmean(
         fmean(
-            _likeness(_all_grams(_words(text, punctuation=False)), grams, weights, most)
+            _likeness(_all_grams(words_of(text, punctuation=False)), grams, weights, most)
             for grams in of_text
         )
         for text, of_text in zip(texts, known, strict=True)
@@ -108,24 +108,8 @@ def _likeness(
     return fmean(values) * math.exp(-((lengths[0] - lengths[1]) ** 2) / (2 * CIDER_SPREAD**2))
 
 
-def repetition(texts: Sequence[str], _references: Sequence[Sequence[str]]) -> float:
-    """Return the share of the texts' word 4-grams that the same text has before."""
-    grams = [list(_grams(_words(text), 4)) for text in texts]
-    count = sum(map(len, grams))
-    return sum(len(own) - len(set(own)) for own in grams) / count if count else 0.0
-
-
-def length_ratio(texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return the number of words of all texts, divided by that of the references that are nearest in length."""
-    pairs = [
-        (len(_words(text)), [len(_words(reference)) for reference in of_text])
-        for text, of_text in zip(texts, references, strict=True)
-    ]
-    nearest = sum(min((abs(n - length), n) for n in known)[1] for length, known in pairs)
-    return sum(length for length, _ in pairs) / nearest if nearest else 0.0
-
-
-def _words(text: str, *, punctuation: bool = True) -> Words:
+def words_of(text: str, *, punctuation: bool = True) -> Words:
+    """Return the words of a text in lower case; without `punctuation`, only those with a letter or a digit."""
     words = _tokenizer()(text.lower()).split()
     return words if punctuation else [word for word in words if any(map(str.isalnum, word))]
 
@@ -137,9 +121,10 @@ def _tokenizer() -> Any:
     return Tokenizer13a()  # type: ignore[no-untyped-call]
 
 
-def _grams(words: Words, order: int) -> Iterator[Gram]:
+def ngrams(words: Words, order: int) -> Iterator[Gram]:
+    """Yield the n-grams of `order` successive words."""
     return (tuple(words[start : start + order]) for start in range(len(words) - order + 1))
 
 
 def _all_grams(words: Words) -> Counter[Gram]:
-    return Counter(gram for order in range(1, CIDER_ORDER + 1) for gram in _grams(words, order))
+    return Counter(gram for order in range(1, CIDER_ORDER + 1) for gram in ngrams(words, order))
