@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # The files of an exported model that this program reads itself.
 TENSORS: Final = "model.safetensors"
 DESCRIPTION: Final = "job.json"
+# The key of the metadata of a model that was trained on all rows: how, and what to expect of it.
+ALL_ROWS: Final = "all_rows"
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,15 @@ def load_folder(folder: Path) -> StoredModel:
         raise CorruptData(
             f"{folder} cannot be read ({type(error).__name__}): export the model again"
         ) from error
+
+
+def load_any(db: str, name: str) -> StoredModel:
+    """Load a model from a folder of that name, if there is one, or else that of a job with this digest.
+
+    Raises:
+        UsageError, Unavailable, CorruptData: as `load_folder` and `load`.
+    """
+    return load_folder(Path(name)) if Path(name).is_dir() else load(db, name)
 
 
 def load(db: str, digest: str) -> StoredModel:

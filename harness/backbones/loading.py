@@ -70,6 +70,12 @@ class Backbone:
         return 2 * hidden + 1 if self.apart else hidden
 
     @property
+    def source_length(self) -> int:
+        """The most tokens of a row before those that are written; a decoder's include the token that separates them."""
+        written = 0 if self.architecture.encoder_decoder else self.target_length
+        return self.max_length - written
+
+    @property
     def trained_in(self) -> torch.dtype:
         """The precision of trained tensors and losses: float64 for a float64 backbone, else float32."""
         return torch.float64 if self.spec.dtype == "float64" else torch.float32

@@ -33,8 +33,8 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
     """Write a job's tensors, their description and a model card to a new folder.
 
     Args:
-        db: the database of results.
-        digest: the job's digest, or its beginning.
+        db: the database of results; not read for a folder.
+        digest: the job's digest, or its beginning, or a folder that `load_folder` reads.
         folder: a folder that does not exist yet.
         form: `peft`, `transformers` or `safetensors`.
         at: the point of the simplex; None: its centre.
@@ -44,9 +44,11 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         Unavailable, CorruptData: the tensors are missing or were changed.
         CannotWrite: the folder exists or cannot be made.
     """
-    stored = restore.load(db, digest)
+    if at is not None and Path(digest).is_dir():
+        raise UsageError(f"{digest} holds one point: choose it when it is exported from a job")
+    stored = restore.load_any(db, digest)
     _check_format(stored, form)
-    _export(stored, folder, form, at)
+    write_folder(stored, folder, form, at)
 
 
 def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | None) -> str:
@@ -66,7 +68,7 @@ def export_best(query: ResultQuery, folder: Path, form: str | None, at: str | No
     form = form or _fitting(stored)[0]
     _check_format(stored, form)
     print_line(Console(), choice.reason)
-    _export(stored, folder, form, at)
+    write_folder(stored, folder, form, at)
     return choice.digest
 
 
@@ -81,7 +83,13 @@ def _check_format(stored: StoredModel, form: str) -> None:
         raise UsageError(f"{obstacle}: use {' or '.join(fitting)}")
 
 
-def _export(stored: StoredModel, folder: Path, form: str, at: str | None) -> None:
+def write_folder(stored: StoredModel, folder: Path, form: str, at: str | None) -> None:
+    """Write a model to a new folder in a format that can hold it; arguments are those of `export_job`.
+
+    Raises:
+        UsageError: there is no such point.
+        CannotWrite: the folder exists or cannot be made.
+    """
     tensors = stored.tensors_at(at)
     with atomic_folder(folder) as draft:
         if form == "transformers":

@@ -60,10 +60,9 @@ def predict_job(
         CannotWrite: the output cannot be written.
     """
     _check(request, as_json=as_json)
-    exported = Path(digest).is_dir()
-    if exported and at is not None:
+    if at is not None and Path(digest).is_dir():
         raise UsageError(f"{digest} holds one point: choose it with `bench export --at`")
-    stored = restore.load_folder(Path(digest)) if exported else restore.load(db, digest)
+    stored = restore.load_any(db, digest)
     if request.file is None:
         _check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)
@@ -302,14 +301,18 @@ def _as_csv(
     stored: StoredModel, table: FileTable, predictions: Sequence[Mapping[str, Any] | None]
 ) -> bytes:
     """Return the rows, unchanged, with their predictions as further columns."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     added = _added_columns(stored)
-    writer.writerow([*table.columns, *added])
+    rows = [[*table.columns, *added]]
     for row, prediction in zip(table.rows, predictions, strict=True):
         cells = [_cell(row.get(name)) for name in table.columns]
         answer = [""] * len(added) if prediction is None else _answer_cells(stored, prediction)
-        writer.writerow([*cells, *answer])
+        rows.append([*cells, *answer])
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for cells in rows:
+        # Before Python 3.13, the library does not quote a lone carriage return, which ends a row when it is read.
+        (quoted if any("\r" in cell for cell in cells) else plain).writerow(cells)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 

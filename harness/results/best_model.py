@@ -1,6 +1,6 @@
 """The trained model with the best dev scores, for a user who has no other reason to choose one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -72,8 +72,8 @@ class Choice:
         return self.best.kept[0].digest
 
     @property
-    def reason(self) -> str:
-        """A sentence on the choice, and one on what to expect of such a model."""
+    def comparison(self) -> str:
+        """A sentence on the choice of the method, and one on its test score."""
         draws = len({job.draw for job in self.best.jobs})
         where = f"over {plural(draws, 'draw')} of {self.size}"
         others = ", ".join(f"{one.name} {100 * one.dev_score:.1f}" for one in self.others[:SHOWN])
@@ -81,16 +81,25 @@ class Choice:
         test = fmean(job.metrics["score"] for job in self.best.jobs)
         return (
             f"{self.best.name} has the best mean dev score {where}: {100 * self.best.dev_score:.1f}{beside}. "
-            f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled. "
-            f"Draw {self.best.kept[0].draw} has the best dev score of its models that were kept"
+            f"Its mean test score is {100 * test:.1f}; `bench report` tells which differences are settled"
         )
 
+    @property
+    def reason(self) -> str:
+        """The comparison, and a sentence on the draw."""
+        draw = self.best.kept[0].draw
+        return f"{self.comparison}. Draw {draw} has the best dev score of its models that were kept"
 
-def choose(query: ResultQuery) -> Choice:
+
+def choose(query: ResultQuery, digests: Collection[str] | None = None) -> Choice:
     """Return the method with the best mean dev score.
 
     The methods are compared at the greatest size, on the draws and seeds that all of them ended. A run that diverged
     has a dev score of 0: without it, a method that diverges would have an advantage. No test score is read.
+
+    Args:
+        query: the results to choose from.
+        digests: the only jobs to choose from; None: all of the query.
 
     Raises:
         UsageError: there are several tasks, recipes, or versions of a method.
@@ -104,6 +113,8 @@ def choose(query: ResultQuery) -> Choice:
             for entry in ledger.entries(settings=settings)
             if entry.state in ("done", "diverged")
         ]
+    if digests is not None:
+        entries = [entry for entry in entries if entry.digest in digests]
     if wanted := query.method_names():
         entries = [
             entry for entry in entries if {entry.label, entry.label.partition("(")[0]} & set(wanted)

@@ -30,16 +30,23 @@ def check_names(ledger: Ledger, tasks: Iterable[Task], revisions: Mapping[str, s
     """
     values, notes, problems = ledger.meta_values(), [], []
     for task in tasks:
-        source = _source(task)
+        source, known = _source(task), _entries(values, task.name)
         others = {
             revision: entry.source
-            for revision, entry in _entries(values, task.name).items()
+            for revision, entry in known.items()
             if entry.source and revision != revisions[task.name]
         }
-        if source and (other := next((text for text in others.values() if text != source), None)):
+        # The file of a revision that the ledger has is the same one, wherever it was.
+        moved = revisions[task.name] in known
+        if (
+            source
+            and not moved
+            and (other := next((text for text in others.values() if text != source), None))
+        ):
             problems.append(
                 f"this database has results of {other} under the name {task.name!r}, "
-                f"and this is {source}: name it with --name, or the key `name` of a task file"
+                f"and this is {source}: name it with --name, or the key `name` of a task file; "
+                "if the file was moved and then changed, use another database"
             )
         elif others:
             notes.append(

@@ -178,9 +178,9 @@ def _blocks(task: Task, request: Request) -> list[tuple[DrawSpec, str]]:
         task.holdout,
         task.labels,
     ]
-    # The words "shared" and "absent" are part of what names the cache file, so that a file written before the facts
-    # had these two fields is not read.
-    known = DiskCache("draws", "shared", "absent", *sampling, *population)
+    # The three words are part of what names the cache file, so that a file is not read that was written before the
+    # facts had the fields "shared" and "absent", or while any cached configuration passed for the default one.
+    known = DiskCache("draws", "shared", "absent", "default", *sampling, *population)
     read = cache(lambda split: task.reader.examples(split, revision))
     blocks: list[tuple[DrawSpec, str]] = []
     for size in request.sizes:

@@ -3,22 +3,28 @@
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.backbones import checkpoints
 from harness.errors import UsageError
+from harness.jobs import Recipe
 from harness.study.planning import Plan, Request
 from harness.tasks import REGISTRY
-from harness.tasks.base import Example
+from harness.tasks.base import Example, Task
 from harness.wording import plural
 
 _SAMPLE: Final = 1000  # rows of a split that are counted
 _CHARACTERS: Final = 1 << 16  # of a text that are counted
 _LENGTHS: Final = (32, 64, 128, 256, 512)  # that are chosen or recommended
 _WHOLE: Final = 0.99  # of the rows of each task are whole with an automatic length
+_KEPT: Final = {
+    "head": "the beginning of each is",
+    "tail": "the end of each is",
+    "both": "both ends of each are",
+}
 
 
 def resolve(request: Request, progress: Callable[[str], None]) -> Request:
@@ -41,45 +47,63 @@ def resolve(request: Request, progress: Callable[[str], None]) -> Request:
     for task in request.tasks:
         progress(f"reading rows of {task.name}")
         revision = task.reader.revision()
-        lengths = _lengths(
-            folder / "tokenizer.json", _some(task.reader.examples(task.train, revision))
-        )
+        lengths = _lengths(folder, _some(task.reader.examples(task.train, revision)), task)
         whole = sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1]
-        needed = max(needed, whole + (request.recipe.target_length if task.text else 0))
+        needed = max(needed, whole + _written(folder, task, request.recipe))
     fitting = _fitting(folder)
     chosen = next((length for length in fitting if length >= needed), fitting[-1])
     return replace(request, recipe=replace(request.recipe, max_length=chosen))
 
 
 def describe(request: Request, plan: Plan) -> Iterator[str]:
-    """Yield a sentence for each of the user's files in which rows are cut.
+    """Yield a sentence for each of the user's files in which rows are cut, and one if their references are.
 
     The backbone must have been fetched. This module imports the tokenizer's library, and not torch.
     """
-    most, kept = request.recipe.max_length, request.recipe.truncate
+    recipe = request.recipe
     folder = checkpoints.locate(plan.backbone.name, plan.backbone.revision)
     own = [task for task in request.tasks if task.name not in REGISTRY]
     if not own or not (folder / "tokenizer.json").exists():
         return
     for task in own:
-        revision = task.reader.revision()
-        some = _some(task.reader.examples(task.train, revision))
-        lengths = _lengths(folder / "tokenizer.json", some)
+        some = _some(task.reader.examples(task.train, task.reader.revision()))
+        lengths, written = _lengths(folder, some, task), _written(folder, task, recipe)
+        most = recipe.max_length - written
         if cut := sum(length > most for length in lengths):
-            what = {
-                "head": "the beginning of each is",
-                "tail": "the end of each is",
-                "both": "both ends of each are",
-            }[kept]
-            longer = next(
-                (length for length in _fitting(folder) if length > most and length >= max(lengths)),
-                None,
-            )
-            hint = f"; --max-length {longer} keeps all of them whole" if longer else ""
             yield (
-                f"{task.name}: {100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')} have more than "
-                f"{most} tokens, and {what} kept{hint} (--max-length, --truncate)"
+                f"{task.name}: {_share(cut, lengths)} have more than {plural(most, 'token')}, and "
+                f"{_KEPT[recipe.truncate]} kept{_longer(folder, max(lengths) + written, recipe)} "
+                "(--max-length, --truncate)"
             )
+        if task.text:
+            targets = _target_lengths(folder, some)
+            if cut := sum(length > recipe.target_length for length in targets):
+                yield (
+                    f"{task.name}: {_share(cut, targets)} have a first reference of more than "
+                    f"{recipe.target_length} tokens, and its beginning is trained on; no text that is written is "
+                    "longer (--target-length)"
+                )
+
+
+def _share(cut: int, lengths: Sequence[int]) -> str:
+    return f"{100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')}"
+
+
+def _longer(folder: Path, needed: int, recipe: Recipe) -> str:
+    """Return which greater `--max-length` leaves all rows whole; empty if none does."""
+    fitting = (length for length in _fitting(folder) if length > recipe.max_length)
+    longer = next((length for length in fitting if length >= needed), None)
+    return f"; --max-length {longer} keeps all of them whole" if longer else ""
+
+
+def _written(folder: Path, task: Task, recipe: Recipe) -> int:
+    """Return how many tokens of a row are not the source's: a decoder reads the text that is written after it.
+
+    See `Backbone.source_length`; one more token separates the two.
+    """
+    if not task.text or _config(folder).get("is_encoder_decoder"):
+        return 0
+    return recipe.target_length + 1
 
 
 def _fitting(folder: Path) -> list[int]:
@@ -95,19 +119,40 @@ def _some(rows: Sequence[Example]) -> Sequence[Example]:
 
 def _positions(folder: Path) -> int:
     """Return the greatest number of tokens of a row that the backbone's configuration allows; 0: it says nothing."""
-    config = json.loads((folder / "config.json").read_text())
+    config = _config(folder)
     return int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
 
 
-def _lengths(file: Path, rows: Sequence[Example]) -> list[int]:
-    """Return the number of tokens of each row, with special tokens."""
+def _config(folder: Path) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    return config
+
+
+def _tokenizer(folder: Path) -> Any:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    return tokenizer
+
+
+def _lengths(folder: Path, rows: Sequence[Example], task: Task) -> list[int]:
+    """Return the number of tokens of each row, with special tokens, or of each source of a task that writes text."""
+    tokenizer = _tokenizer(folder)
+    as_one = task.text and not _config(folder).get("is_encoder_decoder")
     counts = []
     for row in rows:
-        first, *second = (text[:_CHARACTERS] for text in row.texts)
+        texts = [text[:_CHARACTERS] for text in row.texts]
+        first, *second = [" ".join(texts)] if as_one else texts
         counts.append(len(tokenizer.encode(first, pair=second[0] if second else None).ids))
     return counts
+
+
+def _target_lengths(folder: Path, rows: Sequence[Example]) -> list[int]:
+    """Return the number of tokens of each row's first reference, and one for the token that ends it."""
+    tokenizer = _tokenizer(folder)
+    return [
+        1 + len(tokenizer.encode(row.references[0][:_CHARACTERS], add_special_tokens=False).ids)
+        for row in rows
+    ]

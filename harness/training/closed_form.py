@@ -1,16 +1,19 @@
 """Methods that are fitted without gradients, on features of the frozen backbone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 
+from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel
 from harness.training.dev_scoring import BestCheckpoint, CurvePoint
 from harness.training.feature_cache import FeatureReader
 from harness.training.labels import LabelTarget
 from harness.training.loop import Examples, FitResult
 from harness.training.rows import encoding
+from methods.core.method import ClosedForm
 
 
 def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> FitResult:
@@ -25,11 +28,7 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
     )
     labels = target.tensor(examples.train, torch.device("cpu"))
     result, best = FitResult(), BestCheckpoint()
-    # Only if there are weights: a solver of a plug-in may not know them.
-    weighted = {"weights": target.row_weights(labels).numpy()} if target.weights else {}
-    solutions = method.solve(
-        train_features, labels.numpy(), classes=len(target.task.labels), **weighted
-    )
+    solutions = _solutions(method, target, train_features, examples.train)
     for number, tensors in enumerate(solutions, 1):
         load(adapted, tensors)
         train_logits = torch.from_numpy(method.logits_of(train_features, tensors))
@@ -46,6 +45,27 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
             result.best_evaluation = evaluation
     adapted.trainable.load_state_dict(best.state)
     return result
+
+
+def fit_candidate(
+    adapted: AdaptedModel, reader: FeatureReader, examples: Examples, number: int
+) -> None:
+    """Fit one candidate, given by its number from 1 as `fit` counts them, on the training rows, and load it."""
+    target, method = examples.target, reader.solver
+    assert isinstance(target, LabelTarget)
+    features = reader(encoding.encode(adapted.backbone, examples.train))
+    solutions = _solutions(method, target, features, examples.train)
+    load(adapted, next(islice(solutions, number - 1, None)))
+
+
+def _solutions(
+    method: ClosedForm, target: LabelTarget, features: np.ndarray, rows: Sequence[Example]
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yield the candidates that are fitted to rows with these features."""
+    labels = target.tensor(rows, torch.device("cpu"))
+    # Only if there are weights: a solver of a plug-in may not know them.
+    weighted = {"weights": target.row_weights(labels).numpy()} if target.weights else {}
+    yield from method.solve(features, labels.numpy(), classes=len(target.task.labels), **weighted)
 
 
 def load(adapted: AdaptedModel, tensors: Mapping[str, np.ndarray]) -> None:

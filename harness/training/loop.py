@@ -105,6 +105,8 @@ class TrainingLoop:
         other_rules: whether to also keep the checkpoints that other rules select (`SelectionRules`), so
             that they can be tested too (`--rules all`). The loop's own rule is the best dev score and, of
             equal scores, the least dev loss.
+        stop_at: the step after which training ends, with its parameters and without an evaluation on dev examples;
+            0: training takes all steps of the recipe, and dev examples choose. The learning rate follows the recipe.
     """
 
     adapted: AdaptedModel
@@ -116,6 +118,7 @@ class TrainingLoop:
     progress: Callable[[int], None] = lambda _: None
     written_score: Callable[[], float] | None = None
     other_rules: bool = False
+    stop_at: int = 0
 
     @cached_property
     def rows(self) -> list[Encoded]:
@@ -145,7 +148,7 @@ class TrainingLoop:
     def requests(self) -> Requests:
         """Yield the requests of a training, and leave the parameters at the best checkpoint."""
         recipe, trainable = self.recipe, self.adapted.trainable
-        dev_set, rules = self._dev_set(self.scoring), self._selection_rules()
+        rules = self._selection_rules()
         order = _training_order(self.streams, len(self.examples.train))
         point_stream, pair_stream = (
             self.streams.generator("simplex"),
@@ -158,7 +161,7 @@ class TrainingLoop:
             BestCheckpoint(),
             0,
         )
-        for step in range(1, recipe.steps + 1):
+        for step in range(1, (self.stop_at or recipe.steps) + 1):
             request = StepRequest(
                 indices=[next(order) for _ in range(recipe.batch_size)],
                 points=trainable.sample_points(recipe.batch_size, point_stream),
@@ -168,14 +171,17 @@ class TrainingLoop:
             losses.append((yield request))
             result.steps = step
             self.progress(step)
-            if step % recipe.eval_every and step != recipe.steps:
+            if step != self.stop_at and step % recipe.eval_every and step != recipe.steps:
                 continue
             # The losses are read only here: if every step read its own, every step would wait for the device.
             if (index := _first_not_finite(losses)) is not None:
                 result.diverged_at = step - len(losses) + 1 + index
                 break
+            if self.stop_at:
+                losses = []
+                continue
             train_loss, losses = float(torch.stack(losses).mean()), []
-            scores = yield from dev_set.score(step)
+            scores = yield from self._dev_set(self.scoring).score(step)
             evaluation = CurvePoint(
                 step=step,
                 train_loss=train_loss,

@@ -88,7 +88,7 @@ def score(
         suffix: metrics.Scored(
             predictions[suffix],
             [example.label for example in part],
-            [example.texts[0] for example in part] if task.text else (),
+            [" ".join(example.texts) for example in part] if task.text else (),
         )
         for suffix, part in examples.items()
     }

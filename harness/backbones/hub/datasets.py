@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from harness.atomic_write import atomic_write
 from harness.backbones.hub.cache import require_online
 from harness.backbones.hub.errors import CacheFallback, first_line
 from harness.backbones.hub.requests import download, hide_progress, repository_info
@@ -12,6 +14,10 @@ from harness.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+DEFAULT_NOTE: Final = (
+    "bench-default-"  # and a commit: a file with the name of the default configuration
+)
 
 
 class Split(NamedTuple):
@@ -87,7 +93,7 @@ def _from_cache(name: str, config: str | None, split: str, commit: str) -> "Data
 
     *owner, last = name.split("/")
     root = Path(settings.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(last)])
-    folders = list(root.glob(f"{_literal(config)}/*/{commit}" if config else f"*/*/{commit}"))
+    folders = list(root.glob(f"{_literal(config or _default(root, commit))}/*/{commit}"))
     if len(folders) != 1:
         return None
     stem = f"{camelcase_to_snakecase(last)}-{split}"
@@ -103,6 +109,17 @@ def _from_cache(name: str, config: str | None, split: str, commit: str) -> "Data
             f"cannot read the cached copy of {name} ({first_line(error)}); "
             f"delete the folder {folders[0]} and try again"
         ) from None
+
+
+def _default(root: Path, commit: str) -> str:
+    """Return the name of a dataset's default configuration at a commit, as far as the cache tells.
+
+    It is the one that `_fetch` noted, and not any that happens to be cached: these may be others. Without a note, it
+    can only have the name that the library gives a configuration without a name.
+    """
+    with suppress(OSError):
+        return (root / f"{DEFAULT_NOTE}{commit}").read_text("utf-8")
+    return "default"
 
 
 def _literal(text: str) -> str:
@@ -129,6 +146,10 @@ def _fetch(name: str, config: str | None, split: str, commit: str) -> "Dataset":
     if builder.hash != commit:
         raise CacheFallback("a request failed, and the cached copy is of another revision")
     builder.download_and_prepare()
+    if config is None:
+        folder = Path(builder.cache_dir).parents[1]  # NAME/CONFIGURATION/VERSION/COMMIT
+        with suppress(OSError), atomic_write(folder.parent / f"{DEFAULT_NOTE}{commit}") as draft:
+            draft.write_text(folder.name, "utf-8")
     splits = list(builder.info.splits or ())
     if split not in splits:
         raise UsageError(

@@ -143,7 +143,7 @@ class JobRun(PreparedJob):
                 self.ticket.artefacts,
                 job.digest,
                 trainable.decoded(),
-                _metadata(job, self.ticket.task, adapted, target),
+                metadata(job, self.ticket.task, adapted, target),
             )
         return Outcome(
             digest=job.digest,
@@ -202,7 +202,7 @@ def _is_small(adapted: AdaptedModel) -> bool:
     return replaced <= SMALL and 2 * replaced <= adapted.backbone.architecture.size
 
 
-def _metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
+def metadata(job: Job, task: Task, adapted: AdaptedModel, target: Target) -> dict[str, Any]:
     """Return what is needed to use the trained tensors without the data they were trained on."""
     return {
         "job": job.setting() | job.coordinates(),

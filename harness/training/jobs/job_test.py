@@ -145,7 +145,7 @@ def row_fields(job: PreparedJob) -> dict[str, Any]:
             for suffix, examples in draw.tests.items()
         },
         "sources": {
-            suffix: pack_texts([example.texts[0][:SHOWN] for example in examples])
+            suffix: pack_texts([" ".join(example.texts)[:SHOWN] for example in examples])
             for suffix, examples in draw.tests.items()
         }
         if job.ticket.task.text
@@ -170,7 +170,7 @@ def packed(job: PreparedJob, labels: Sequence[Any]) -> bytes:
 
 def _full_rows(job: PreparedJob) -> dict[str, list[int]]:
     """Return, for each test set, the number of rows with as many tokens as fit: what is beyond is not read."""
-    most = job.backbone.max_length
+    most = job.backbone.source_length
     return {
         suffix: [sum(len(row["input_ids"]) >= most for row in encoded)]
         for suffix, (_, encoded) in job.test_sets().items()

@@ -47,7 +47,6 @@ class PreparedJob:
             ValueError: the method's plug-in is missing here, or has another distribution.
         """
         job, task = ticket.job, ticket.task
-
         draw = draws.draw(
             task,
             lambda split: worker_cache.examples(task, split, job.draw.revision),
@@ -59,6 +58,18 @@ class PreparedJob:
             raise BenchError(
                 f"the data of {task.name} changed since the plan was made: run the command again"
             )
+        return cls.with_draw(ticket, device, draw)
+
+    @classmethod
+    def with_draw(cls, ticket: Ticket, device: str, draw: Draw) -> Self:
+        """Load what is not yet in memory for a job on given examples.
+
+        Raises:
+            BenchError: the examples are longer than the backbone accepts, or the method or the task has another
+                version here.
+            ValueError: the method's plug-in is missing here, or has another distribution.
+        """
+        job, task = ticket.job, ticket.task
         method = methods.rebuild(job.method, job.options, job.distribution)
         backbone = replace(
             worker_cache.backbone(job.backbone, device, writes=task.text),

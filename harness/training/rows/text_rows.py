@@ -19,7 +19,7 @@ def sources(backbone: Backbone, rows: Sequence[Example]) -> list[Encoded]:
     """
     if backbone.architecture.encoder_decoder:
         return encode_texts(backbone, rows)
-    room = backbone.max_length - backbone.target_length - 1  # one token separates
+    room = backbone.source_length - 1  # one token separates
     ids = (_kept(_tokens(backbone, row), room, backbone.truncate) for row in rows)
     return [_row([*row, _end(backbone)]) for row in ids]
 

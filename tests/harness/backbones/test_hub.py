@@ -211,10 +211,10 @@ def test_a_sharded_model_needs_all_its_shards(tmp_path):
     assert "out of reach" in run_expression(FETCH, UNREACHABLE, tmp_path)[0]
 
 
-def cache_dataset(home: Path, commit: str) -> None:
+def cache_dataset(home: Path, commit: str, config: str = "c") -> None:
     """Write a split as the library caches it."""
     datasets = pytest.importorskip("datasets")
-    folder = home / "datasets" / "a___b" / "c" / "0.0.0" / commit
+    folder = home / "datasets" / "a___b" / config / "0.0.0" / commit
     folder.mkdir(parents=True)
     from datasets.arrow_writer import ArrowWriter
 
@@ -222,7 +222,7 @@ def cache_dataset(home: Path, commit: str) -> None:
         {"s": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
     )
     with ArrowWriter(features=features, path=str(folder / "b-train.arrow")) as writer:
-        writer.write({"s": "x", "label": 1})
+        writer.write({"s": "x" if config == "c" else config, "label": 1})
         writer.finalize()
 
 
@@ -256,7 +256,47 @@ def test_a_cached_dataset_of_another_commit_is_not_used(tmp_path):
     )
 
 
+def test_the_default_configuration_is_not_any_that_is_cached(tmp_path):
+    """Without --config, only `default` is read, or the one that was noted when it was fetched; not a single other."""
+    code = f"load_split('a/b', None, 'train', {COMMIT!r}).columns['s']"
+
+    def read(folder):
+        return run_expression(code, UNREACHABLE, folder, HF_HUB_OFFLINE="1")[0]
+
+    cache_dataset(tmp_path, COMMIT)
+    assert "is not in the cache" in read(tmp_path)
+    cache_dataset(tmp_path, COMMIT, "default")
+    assert read(tmp_path) == "['default']"
+    (tmp_path / "datasets" / "a___b" / f"bench-default-{COMMIT}").write_text("c")
+    assert read(tmp_path) == "['x']"
+
+
 REAL_HUB = os.environ.get("SIMPLEXBENCH_HUB", "")
+
+
+@pytest.mark.skipif(
+    not REAL_HUB,
+    reason="set SIMPLEXBENCH_HUB to the address of a Hub that serves tuetschek/e2e_nlg",
+)
+def test_the_rows_without_a_configuration_do_not_depend_on_the_cache(tmp_path):
+    """E2E has equally many rows before and after another configuration is cached, and offline."""
+
+    def count(config, endpoint=REAL_HUB, **environment):
+        code = (
+            f"len(load_split('tuetschek/e2e_nlg', {config!r}, 'validation', "
+            f"{commit!r}).columns['human_reference'])"
+        )
+        return run_expression(code, endpoint, tmp_path, **environment)[0]
+
+    commit = run_expression("resolve_revision('dataset', 'tuetschek/e2e_nlg')", REAL_HUB, tmp_path)[
+        0
+    ]
+    other = count("resplit")
+    first = count(None)
+    assert first.isdigit()
+    assert other.isdigit()
+    assert first != other
+    assert count(None) == count(None, UNREACHABLE, HF_HUB_OFFLINE="1") == first
 
 
 @pytest.mark.skipif(

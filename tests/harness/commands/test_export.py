@@ -459,6 +459,22 @@ def test_a_blank_line_of_a_single_column_is_a_row(bench, trained, tmp_path):
     assert [bool(row["answer"]) for row in found] == [True, False, True]
 
 
+def test_a_carriage_return_in_a_cell_does_not_end_a_row(bench, trained, tmp_path):
+    """Text and other cells come back as they were, one row for each; Python's reader ends a row at a bare one."""
+    path = tmp_path / "returns.csv"
+    cells = [("great film", "a"), ("awful\rplay", "b"), ("superb\r\nsong", "c\r")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("said", "id"), *cells])
+    name = digest(trained, "lora", "toy-sentiment")
+    out = tmp_path / "answered.csv"
+    words = ("--csv", path, "--text", "said", "-o", out, "--db", "r.db")
+    assert bench(trained, "predict", name, *words).code == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["said"], row["id"]) for row in found] == cells
+    assert all(row["answer"] for row in found)
+
+
 def test_values_of_json_are_written_as_json(bench, trained, tmp_path):
     """Numbers, lists, objects, truth values and null in other columns come back in a form that others read."""
     path = tmp_path / "rows.jsonl"

@@ -68,6 +68,28 @@ def test_another_file_of_one_name_is_refused(bench, tmp_path):
     assert "note: train: the file, or how it is read, is not that of earlier results" in edited.err
 
 
+def test_a_moved_file_is_still_the_same_one(bench, tmp_path):
+    """Its results are found from the new folder, also if the database has results of earlier content too."""
+    grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",
+            "--eval-every", "1", "--test-limit", "20", "--inline", "--yes")  # fmt: skip
+    columns = ("--text", "text", "--label", "label")
+    path = tmp_path / "a" / "d.csv"
+    path.parent.mkdir()
+    path.write_text("text,label\n" + "".join(f"word{n},{n % 2}\n" for n in range(80)))
+    assert bench(tmp_path, "run", "--data", "a/d.csv", *columns, *grid).code == 0
+    with path.open("a") as file:
+        file.write("one more,0\n")
+    assert bench(tmp_path, "run", "--data", "a/d.csv", *columns, *grid).code == 0
+    path.parent.rename(tmp_path / "b")
+    moved = bench(tmp_path, "run", "--data", "b/d.csv", *columns, *grid)
+    assert (moved.code, "0 to do" in moved.out) == (0, True), moved.err
+    with (tmp_path / "b" / "d.csv").open("a") as file:
+        file.write("and another,1\n")
+    changed = bench(tmp_path, "run", "--data", "b/d.csv", *columns, *grid)
+    assert changed.code == 2
+    assert "moved and then changed" in changed.err
+
+
 def test_a_merge_of_two_files_of_one_name_is_refused(bench, tmp_path):
     """Results of another file do not come under a task's name; a copy of the file, and its later versions, do."""
     grid = ("--sizes", "16", "--draws", "1", "--model", "tiny", "--methods", "head", "--steps", "2",

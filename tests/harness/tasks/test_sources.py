@@ -100,6 +100,16 @@ def test_an_empty_split_is_refused(monkeypatch, empty):
         from_options(origin, ["text"], ["label"])
 
 
+def test_columns_that_a_dataset_lacks_are_named(hub):
+    """If it has neither the text nor the label, the message does not say that there are no rows."""
+    origin = sources.hub_splits("stanfordnlp/imdb", None, "train", None)
+    with pytest.raises(UsageError) as refused:
+        from_options(origin, ["Text"], ["Label"])
+    assert "no column 'Text'" in str(refused.value)
+    assert "has no rows" not in str(refused.value)
+    assert hub
+
+
 def test_lists_of_class_numbers_become_names(hub, monkeypatch):
     """Of a multilabel dataset, whose column holds lists of numbers."""
     rows = {"text": ["a", "b", "c"], "label": [[0, 1], [], [1]]}
