@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.artefacts.restore import StoredModel
 from harness.backbones import checkpoints
 from harness.tasks import metrics
+from harness.wording import listed, plural
 from reports.document import metric_title
 
 RESAMPLES: Final = 1000
@@ -30,6 +31,8 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         form: the format of the exported files.
         at: the exported point of the simplex; None for the centroid.
     """
+    if model.all_rows is not None:
+        return _of_all_rows(model, model.all_rows, form)
     entry = model.entry
     exported_point = (
         "the centroid of its simplex" if at is None else f"the point {at} of its simplex"
@@ -48,13 +51,6 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         tested = f", as the mean prediction of {samples} sampled models"
     else:
         tested = " at the centroid" if at is not None else ""
-    answer = f"classes: {', '.join(model.labels) or 'a number'}"
-    if model.multilabel:
-        # A head in the format of PEFT is shifted, so that its threshold is .5.
-        threshold = 0.0 if form == "peft" else model.metadata["scale"].get("threshold", 0.0)
-        answer += f"; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
-    if model.writes:
-        answer = f"texts of at most {model.recipe.target_length} tokens"
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{model.backbone.line()}{point}. Size {entry.size}, draw {entry.draw}, seed {entry.seed}: "
@@ -62,9 +58,60 @@ def text(model: StoredModel, form: str, at: str | None) -> str:
         f"On {entry.n_test} test rows{tested}:\n\n"
         f"{lines}\n\n{missing}"
         f"{basis}One training: other draws of the same size differ, see the report.\n\n"
-        f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; {answer}.\n"
+        f"Job {entry.digest}; rows {entry.fingerprint}; format {form}; {_answers(model, form)}.\n"
         f"{_usage(model, form)}"
     )
+
+
+def _of_all_rows(model: StoredModel, made: Mapping[str, Any], form: str) -> str:
+    """Return the card of a model that was trained on all rows."""
+    entry, by_steps = model.entry, model.method.closed_form is None
+    trained = (
+        f"for {plural(made['steps'], 'step')}, the median of those that dev rows chose"
+        if by_steps
+        else "with the median of the settings that dev rows chose"
+    )
+    return (
+        f"# {entry.label} on {entry.task}\n\n"
+        f"{model.backbone.line()}. Trained on all {entry.n_train} labelled rows {trained} in "
+        f"{plural(made['draws'], 'draw')}. No row was left to test it on.\n\n"
+        f"{expectation(model)}\n\n"
+        f"Seed {entry.seed}; rows {entry.fingerprint}; format {form}; {_answers(model, form)}.\n"
+        f"{_usage(model, form)}"
+    )
+
+
+def expectation(model: StoredModel) -> str:
+    """Return a sentence on the score to expect of a model that was trained on all rows, and on what it rests."""
+    assert model.all_rows is not None
+    expected, names = model.all_rows["expected"], _metric_names(model)
+    title = score_title(model.entry.setting["task"])
+    basis = (
+        f"with {expected['size']} training labels, it scored {_shown(expected['mean'], names)} on average on the test "
+        f"rows of {plural(expected['draws'], 'draw')}"
+    )
+    if expected["low"] is None:
+        return f"What to expect is not estimated; {basis} ({title})."
+    ends = f"{_shown(expected['low'], names)} to {_shown(expected['high'], names)}"
+    return f"Expect {ends} ({title}; 95 % interval for this one model); {basis}."
+
+
+def score_title(task: Mapping[str, Any]) -> str:
+    """Return what the score of a task is, given its part of a setting."""
+    titles = [metric_title(name.rpartition("/")[0], task["labels"]) for name in task["metrics"]]
+    return titles[0] if len(titles) == 1 else f"the mean of {listed(titles)}"
+
+
+def _answers(model: StoredModel, form: str) -> str:
+    """Return what the model answers with."""
+    if model.writes:
+        return f"texts of at most {model.recipe.target_length} tokens"
+    if not model.multilabel:
+        return f"classes: {', '.join(model.labels) or 'a number'}"
+    # A head in the format of PEFT is shifted, so that its threshold is .5.
+    threshold = 0.0 if form == "peft" else model.metadata["scale"].get("threshold", 0.0)
+    names = ", ".join(model.labels)
+    return f"classes: {names}; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
 
 
 def _usage(model: StoredModel, form: str) -> str:
@@ -229,14 +276,17 @@ def _metrics_of(model: StoredModel, name: str) -> list[str]:
 
 
 def _line(model: StoredModel, name: str, interval: ScoreInterval | None) -> str:
-    """Return one line of the list of scores; a score is in percent if 1 is perfect and higher is better."""
+    """Return one line of the list of scores."""
     names = _metric_names(model) if name == "score" else _metrics_of(model, name)
-    in_percent = all(m in metrics.METRICS and metrics.METRICS[m].better == "higher" for m in names)
-
-    def shown(value: float) -> str:
-        return f"{100 * value:.1f}" if in_percent else f"{value:.4g}"
-
-    value, title = shown(model.entry.metrics[name]), metric_title(name, model.labels)
+    value = _shown(model.entry.metrics[name], names)
+    title = metric_title(name, model.labels)
     if interval is None:
         return f"- {title} {value}"
-    return f"- {title} {value} ({shown(interval.low)} to {shown(interval.high)}; {interval.method})"
+    ends = f"{_shown(interval.low, names)} to {_shown(interval.high, names)}"
+    return f"- {title} {value} ({ends}; {interval.method})"
+
+
+def _shown(value: float, names: Sequence[str]) -> str:
+    """Return a score, or a metric: in percent if 1 is perfect and higher is better."""
+    in_percent = all(m in metrics.METRICS and metrics.METRICS[m].better == "higher" for m in names)
+    return f"{100 * value:.1f}" if in_percent else f"{value:.4g}"

@@ -102,6 +102,11 @@ class StoredModel:
         return list(known or self.metadata.get("columns", ()))
 
     @property
+    def all_rows(self) -> Mapping[str, Any] | None:
+        """How the model was trained on all rows, and what to expect of it; None for the model of a job."""
+        return self.metadata.get(ALL_ROWS)
+
+    @property
     def vertices(self) -> int:
         """Number of vertices; 1 if no tensor has a vertex axis."""
         shared = self.metadata["without_vertices"]

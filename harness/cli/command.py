@@ -167,7 +167,7 @@ class GridCommand(Command):
         (
             *("preset", "methods", "tasks", "sizes", "draws", "model", "steps", "set_"),
             *("data", "text", "label", "test"),
-            *("db", "devices", "yes", "detect", "spread", "as_json", "help", "help_all"),
+            *("folder", "db", "devices", "yes", "detect", "spread", "as_json", "help", "help_all"),
         )
     )
 

@@ -7,14 +7,37 @@ from typing import Annotated
 import typer
 
 from harness.cli import completion
-from harness.cli.command import Command, with_options
+from harness.cli.command import Command, GridCommand, HelpAll, with_options
 from harness.cli.result_options import Database, Filters, Json, Point
 from harness.errors import UsageError
+from harness.study.grid_options import GridOptions
 
 app = typer.Typer()
 
 
 ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors"])
+
+
+@app.command(cls=GridCommand, rich_help_panel="Use")
+@with_options
+def fit(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)
+    ],
+    *,
+    grid: GridOptions,
+    db: Database = "results.db",
+    help_all: HelpAll = False,  # noqa: ARG001  # its callback shows the help
+) -> None:
+    """Train the best method of a study on all labelled rows, and write the model to a folder.
+
+    Pass the options that `bench run` had. Dev scores choose the method and its steps; test scores tell what to expect.
+
+    Example:  bench fit FOLDER --preset quick --data reviews.csv --text review --label stars
+    """
+    from harness.commands.fit import fit as fit_best
+
+    fit_best(grid, db, folder)
 
 
 @app.command(cls=Command, rich_help_panel="Use")
@@ -23,7 +46,7 @@ def export(
     digest: Annotated[
         str,
         typer.Argument(
-            help="The digest of a job, or its beginning. With --best, leave it out.",
+            help="The digest of a job, or its beginning, or a folder of `bench fit`. With --best, leave it out.",
             autocompletion=completion.digests,
         ),
     ],

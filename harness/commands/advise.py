@@ -12,10 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from harness.artefacts import model_card, restore
+from harness.artefacts import model_card
 from harness.backbones import checkpoints
-from harness.commands.export import export_best
-from harness.commands.plan import progress_printer
+from harness.commands.fit import fit
 from harness.commands.run import run_grid
 from harness.errors import ExitCode, Unavailable, UsageError
 from harness.jobs import canonical
@@ -27,7 +26,7 @@ from harness.results.query import ResultQuery
 from harness.results.runs import comparison_of
 from harness.scheduling.executors import devices
 from harness.scheduling.run_options import RunOptions
-from harness.scheduling.summary import print_line
+from harness.scheduling.summary import print_line, progress_printer
 from harness.study import automatic, estimate, planning, request
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan
@@ -42,7 +41,6 @@ from reports.analysis.classification import ClassEstimate, class_estimates
 from reports.analysis.comparison import Comparison
 from reports.analysis.paired_runs import HELD_OUT
 from reports.analysis.verdict import points, verdict
-from reports.document import metric_title
 from reports.statistics.intervals import t_interval
 
 LARGEST: Final = 500  # labels; a file with fewer is used as far as it goes
@@ -67,7 +65,7 @@ class AdviseOptions:
 
 
 def advise(options: AdviseOptions) -> int:
-    """Compare methods on a file, say which to use and what to expect, and write its model to a folder.
+    """Compare methods on a file, say which to use, train it on all rows, and say what to expect of the model.
 
     Returns:
         The exit code.
@@ -96,12 +94,12 @@ def advise(options: AdviseOptions) -> int:
         return code
     query = ResultQuery(db=db, methods=grid.methods, sizes=grid.sizes)
     choice = best_model.choose(query)
-    _print_advice(out, db, choice, comparison_of(replace(query, sizes=str(choice.size)), None))
+    _print_advice(out, choice, comparison_of(replace(query, sizes=str(choice.size)), None))
     _print_command(out, "report", ["--db", db])
-    words = ["--best", str(folder), "--methods", grid.methods or "", "--db", db]
-    _print_command(out, "export", words)
-    digest = export_best(query, folder, None, None)
-    _print_command(out, "predict", [digest[:12], *("a text" for _ in columns.text), "--db", db])
+    _print_command(out, "fit", [str(folder), *_words(grid, db)])
+    model = fit(grid, db, folder)
+    print_line(out, model_card.expectation(model))
+    _print_command(out, "predict", [str(folder), *("a text" for _ in columns.text)])
     return code
 
 
@@ -208,19 +206,16 @@ def _print_command(out: Console, name: str, words: Sequence[str]) -> None:
     print_line(out, f"$ bench {name} {shlex.join(words)}")
 
 
-def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison) -> None:
-    """Print what to use, what to expect of it, and how sure that is; the comparison is that of the greatest size."""
+def _print_advice(out: Console, choice: Choice, comparison: Comparison) -> None:
+    """Print what to use, and how sure that is; the comparison is that of the greatest size."""
     best = choice.best
     mean = fmean(100 * job.metrics["score"] for job in best.jobs)
-    names = [name.rpartition("/")[0] for name in best.jobs[0].setting["task"]["metrics"]]
-    titles = [metric_title(name, best.jobs[0].setting["task"]["labels"]) for name in names]
-    score = titles[0] if len(titles) == 1 else f"the mean of {listed(titles)}"
+    score = model_card.score_title(best.jobs[0].setting["task"])
     out.print()
     print_line(
         out,
         f"Use {best.name}: with {choice.size} training labels (and {best.jobs[0].n_dev} to choose checkpoints) it "
-        f"scores {mean:.1f} ({score}) on average over "
-        f"{plural(len({job.draw for job in best.jobs}), 'draw')}. {_expected(db, choice)}",
+        f"scores {mean:.1f} ({score}) on average over {plural(len({job.draw for job in best.jobs}), 'draw')}.",
     )
     out.print(_table(choice, comparison))
     print_line(out, verdict(comparison)[0])
@@ -228,29 +223,6 @@ def _print_advice(out: Console, db: str, choice: Choice, comparison: Comparison)
         print_line(out, confused)
     if gain := _gain(best, choice.smaller):
         print_line(out, gain)
-
-
-def _expected(db: str, choice: Choice) -> str:
-    """Return what to expect of the model that is written: its score on its own test rows, with an interval.
-
-    In its draw, these rows neither trained the model nor chose its checkpoint. Other draws hold out other rows, so some
-    of these are dev rows there, which makes the choice of the method follow them a little.
-    """
-    stored = restore.load(db, choice.digest)
-    name = (
-        "score"
-        if len(model_card.task_scores(stored)) > 1
-        else next(iter(model_card.task_scores(stored)))
-    )
-    interval = model_card.intervals(stored)[0].get(name)
-    where = f"on its {plural(stored.entry.n_test, 'test row')}"
-    score = 100 * stored.entry.metrics["score"]
-    if interval is None:
-        return f"The model of draw {stored.entry.draw} scored {score:.1f} {where}."
-    return (
-        f"The model of draw {stored.entry.draw}, which is written below, scored {score:.1f} {where}: expect "
-        f"{100 * interval.low:.1f} to {100 * interval.high:.1f} (95 % interval over test rows)."
-    )
 
 
 def _table(choice: Choice, comparison: Comparison) -> Table:

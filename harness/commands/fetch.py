@@ -5,8 +5,7 @@ from collections.abc import Callable
 from rich.console import Console
 
 from harness.backbones import checkpoints
-from harness.commands.plan import progress_printer
-from harness.scheduling.summary import print_line
+from harness.scheduling.summary import print_line, progress_printer
 from harness.study import automatic, planning, request
 from harness.study.grid_options import GridOptions
 from harness.study.planning import Plan

@@ -1,7 +1,7 @@
 """`bench plan`: print what a run would do."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from harness.ledger import Ledger
 from harness.ledger.database import is_url
 from harness.scheduling.display import job_line
 from harness.scheduling.executors import devices
-from harness.scheduling.summary import print_line
+from harness.scheduling.summary import print_line, progress_printer
 from harness.study import automatic, data_findings, estimate, planning, request, row_lengths
 from harness.study.estimate import JobEstimate
 from harness.study.grid_options import GridOptions
@@ -73,16 +73,6 @@ def show_plan(grid: GridOptions, db: str, *, as_json: bool) -> None:
         print_line(out, f"infeasible: {reason}")
     if missing:
         print_line(out, f"next: {job_line(missing[0])}  {missing[0].digest}")
-
-
-def progress_printer(log: Console) -> Callable[[str], None]:
-    """Return a function that prints what a command is waiting for, on a terminal only."""
-
-    def print_progress(text: str) -> None:
-        if log.is_terminal:
-            log.print(f"… {text}", markup=False, highlight=False, style="dim")
-
-    return print_progress
 
 
 def reasons(plan: Plan) -> list[str]:

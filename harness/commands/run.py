@@ -13,16 +13,15 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from harness.artefacts.tensor_files import folder as artefact_folder
-from harness.commands import checked_command
-from harness.commands.checked_command import CheckedCommand
 from harness.commands.fetch import fetch
-from harness.commands.plan import progress_printer, reasons, remarks
+from harness.commands.plan import reasons, remarks
 from harness.errors import ExitCode, Unavailable
 from harness.geometry import ALONE, Geometry
 from harness.jobs import Job
 from harness.ledger import Ledger
 from harness.ledger.database import check_file, is_url
-from harness.scheduling import scheduler
+from harness.scheduling import checked_command, scheduler
+from harness.scheduling.checked_command import CheckedCommand
 from harness.scheduling.display import LiveDisplay, PlainDisplay
 from harness.scheduling.executors import devices as device_choice
 from harness.scheduling.executors import worker_start
@@ -30,7 +29,7 @@ from harness.scheduling.executors.base import Executor
 from harness.scheduling.progress import RunProgress
 from harness.scheduling.run_options import ExecutorName, KeptTensors, RunOptions
 from harness.scheduling.signals import watch_signals
-from harness.scheduling.summary import finish, print_line, summarise_run
+from harness.scheduling.summary import finish, print_line, progress_printer, summarise_run
 from harness.study import (
     data_findings,
     estimate,

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 
 from rich.console import Console
@@ -14,6 +15,16 @@ from harness.scheduling.signals import StopSignals
 from harness.study.planning import Plan
 from harness.wording import duration, plural
 from reports.escape import plain
+
+
+def progress_printer(log: Console) -> Callable[[str], None]:
+    """Return a function that prints what a command is waiting for, on a terminal only."""
+
+    def print_progress(text: str) -> None:
+        if log.is_terminal:
+            log.print(f"… {text}", markup=False, highlight=False, style="dim")
+
+    return print_progress
 
 
 def print_line(console: Console, text: str) -> None:

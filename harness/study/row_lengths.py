@@ -86,7 +86,8 @@ def describe(request: Request, plan: Plan) -> Iterator[str]:
 
 
 def _share(cut: int, lengths: Sequence[int]) -> str:
-    return f"{100 * cut / len(lengths):.0f} % of {plural(len(lengths), 'row')}"
+    share = f"{100 * cut / len(lengths):.0f}" if 200 * cut >= len(lengths) else "less than 1"
+    return f"{share} % of {plural(len(lengths), 'row')}"
 
 
 def _longer(folder: Path, needed: int, recipe: Recipe) -> str:

@@ -134,9 +134,11 @@ def test_help_shows_whole_defaults_and_flags_without_a_type(capsys, monkeypatch)
 
 
 def test_the_everyday_options_exist():
-    """Each is an option of `run` or `plan`."""
+    """Each is an option of `run`, `plan` or `fit`, or an argument."""
     names = {
-        parameter.name for name in ("run", "plan") for parameter in GROUP.commands[name].params
+        parameter.name
+        for name in ("run", "plan", "fit")
+        for parameter in GROUP.commands[name].params
     }
     assert GridCommand.everyday <= names | {"help"}
 

@@ -25,15 +25,19 @@ def advised(bench, tmp_path_factory):
 
 
 def test_it_says_what_to_use_and_what_to_expect(advised):
-    """The guess, the method, an interval for the written model, and the majority class."""
+    """The guess, the method, the majority class, and an interval for the model, which all 60 rows have trained."""
     folder, ended = advised
     assert ended.code == 0, ended.err
     assert "texts from review, labels from verdict" in ended.out
     assert re.search(
         r"Use \S+: with 30 training labels \(and 9 to choose checkpoints\) it scores [\d.]+ \(accuracy\) on average "
         r"over "
-        r"4 draws\. The model of draw \d, which "
-        r"is written below, scored [\d.]+ on its 15 test rows: expect [\d.]+ to [\d.]+ \(95 % interval",
+        r"4 draws\.",
+        ended.out,
+    )
+    assert re.search(
+        r"Expect [\d.]+ to [\d.]+ \(accuracy; 95 % interval for this one model\); with 30 training labels, it scored "
+        r"[\d.]+ on average on the test rows of 4 draws",
         ended.out,
     )
     assert re.search(r"majority class +5\d\.\d", ended.out)
@@ -45,16 +49,20 @@ def test_it_says_what_to_use_and_what_to_expect(advised):
 def test_the_printed_commands_are_those_that_ran(advised, bench):
     """The printed `run` has nothing left to do, and the printed `predict` answers with a class."""
     folder, ended = advised
-    run, report, export, predict = (
+    run, report, fit, predict = (
         line.removeprefix("$ bench ") for line in ended.out.splitlines() if line.startswith("$")
     )
     again = bench(folder, *run.split())
     assert (again.code, "0 to do" in again.out) == (0, True)
     assert bench(folder, *report.split()).code == 0
-    assert bench(folder, *export.replace("visits-model", "other").split()).code == 0
+    assert bench(folder, *fit.replace("visits-model", "other").split()).code == 0
     answer = bench(folder, *predict.replace("'a text'", "nice").split())
     assert answer.code == 0, answer.err
-    assert (folder / "visits-model" / "README.md").exists()
+    assert "all 60 labelled rows" in (folder / "visits-model" / "README.md").read_text()
+    files = [
+        (folder / name / "model.safetensors").read_bytes() for name in ("visits-model", "other")
+    ]
+    assert files[0] == files[1]
 
 
 def test_it_names_the_classes_that_are_confused(bench, tmp_path):

@@ -27,7 +27,16 @@ from tests.support.trainings import (
 )
 
 
-def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rules=False, **options):
+def fitted(
+    name="lora",
+    recipe=None,
+    scoring=None,
+    data=None,
+    task=CLASSES,
+    rules=False,
+    stop_at=0,
+    **options,
+):
     method, model = adapted(name, outputs=task.outputs, **options)
     train, dev = data or (rows(20), rows(10, seed=1))
     examples = Examples(train, dev, Target.of(task, train))
@@ -44,6 +53,7 @@ def fitted(name="lora", recipe=None, scoring=None, data=None, task=CLASSES, rule
             STREAMS,
             steps.append,
             other_rules=rules,
+            stop_at=stop_at,
         )
     )
     assert steps == list(range(1, result.steps + 1))
@@ -442,3 +452,17 @@ def test_a_tensor_without_gradient_is_an_error_and_not_a_zero():
                 model, method.options(), method.dev_scoring, examples, Recipe(steps=2), STREAMS
             )
         )
+
+
+@pytest.mark.parametrize("name", ["lora", "simplex", "fine-tuning"])
+def test_training_that_stops_at_a_step_has_its_parameters(name):
+    """Without dev examples, it ends with the parameters that the whole training had after that step."""
+    train, dev = rows(20), rows(10, seed=1)
+    recipe = Recipe(steps=10, eval_every=4)
+    whole, result = fitted(name, recipe, data=(train, dev))
+    stopped, alone = fitted(name, recipe, data=(train, ()), stop_at=result.best_evaluation.step)
+    assert alone.steps == result.best_evaluation.step
+    assert alone.curve == []
+    expected = whole.trainable.state_dict()
+    found = stopped.trainable.state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)

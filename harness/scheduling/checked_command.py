@@ -7,12 +7,11 @@ from typing import NamedTuple
 from rich.console import Console
 
 import methods
-from harness.commands.plan import progress_printer
 from harness.errors import UsageError
 from harness.ledger.database import is_url
 from harness.scheduling.executors import devices as device_choice
 from harness.scheduling.run_options import RunOptions
-from harness.scheduling.summary import print_line
+from harness.scheduling.summary import print_line, progress_printer
 from harness.study import automatic, option_reader, planning, preregistration, request
 from harness.study.grid_options import GridOptions
 from reports.analysis.hypothesis import Hypothesis
