@@ -71,10 +71,15 @@ def _of_all_rows(model: StoredModel, made: Mapping[str, Any], form: str) -> str:
         if by_steps
         else "with the median of the settings that dev rows chose"
     )
+    if entry.setting["task"].get("holdout"):
+        rows, left = f"all {entry.n_train} labelled rows", " No row was left to test it on."
+    else:
+        rows, left = f"all {entry.n_train} rows of the training split", ""
+    if made["read"] < entry.n_train:
+        rows = f"{made['read']} of {rows.removeprefix('all ')}, as many as these steps read,"
     return (
         f"# {entry.label} on {entry.task}\n\n"
-        f"{model.backbone.line()}. Trained on all {entry.n_train} labelled rows {trained} in "
-        f"{plural(made['draws'], 'draw')}. No row was left to test it on.\n\n"
+        f"{model.backbone.line()}. Trained on {rows} {trained} in {plural(made['draws'], 'draw')}.{left}\n\n"
         f"{expectation(model)}\n\n"
         f"Seed {entry.seed}; rows {entry.fingerprint}; format {form}; {_answers(model, form)}.\n"
         f"{_usage(model, form)}"
@@ -86,13 +91,19 @@ def expectation(model: StoredModel) -> str:
     assert model.all_rows is not None
     expected, names = model.all_rows["expected"], _metric_names(model)
     title = score_title(model.entry.setting["task"])
+    # The score is the mean of the metrics, negated where less is better.
+    known = [metrics.METRICS[name].better for name in names if name in metrics.METRICS]
+    sign = -1 if known == ["lower"] * len(names) else 1
+    samples = model.method.test_samples
+    how = f", as the mean answer of {samples} sampled models" if samples else ""
     basis = (
-        f"with {expected['size']} training labels, it scored {_shown(expected['mean'], names)} on average on the test "
-        f"rows of {plural(expected['draws'], 'draw')}"
+        f"with {expected['size']} training labels, it scored {_shown(sign * expected['mean'], names)} on average on "
+        f"the test rows of {plural(expected['draws'], 'draw')}{how}"
     )
     if expected["low"] is None:
         return f"What to expect is not estimated; {basis} ({title})."
-    ends = f"{_shown(expected['low'], names)} to {_shown(expected['high'], names)}"
+    low, high = sorted(sign * expected[end] + 0.0 for end in ("low", "high"))  # 0 has no sign
+    ends = f"{_shown(low, names)} to {_shown(high, names)}"
     return f"Expect {ends} ({title}; 95 % interval for this one model); {basis}."
 
 

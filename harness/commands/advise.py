@@ -93,7 +93,7 @@ def advise(options: AdviseOptions) -> int:
     if code not in (ExitCode.SUCCESS, ExitCode.NEGATIVE):  # some jobs may have failed or diverged
         return code
     query = ResultQuery(db=db, methods=grid.methods, sizes=grid.sizes)
-    choice = best_model.choose(query)
+    choice = best_model.choose(query, {job.digest for job in plan.jobs})
     _print_advice(out, choice, comparison_of(replace(query, sizes=str(choice.size)), None))
     _print_command(out, "report", ["--db", db])
     _print_command(out, "fit", [str(folder), *_words(grid, db)])

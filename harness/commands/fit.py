@@ -71,16 +71,22 @@ def _trained(plan: Plan, db: str, choice: Choice, progress: Callable[[str], None
     steps = median_low(job.result["best_step"] for job in best if job.result)
     (job,) = (job for job in plan.jobs if job.digest == best[0].digest)
     ticket = Ticket(job=job, task=plan.tasks[job.draw.task], keep="none", artefacts=Path())
+    threshold = _threshold(db, best) if ticket.task.multilabel else None
     trained = all_rows.train(
         ticket,
         devices.choose(devices.parse("auto"), 0, 1)[0],
         steps=steps,
-        threshold=_threshold(db, best) if ticket.task.multilabel else None,
+        threshold=threshold,
         progress=lambda step: progress(f"step {step} of {steps}"),
     )
-    expected = expected_score.of_all_rows(db, choice, trained.rows)
+    model = StoredModel(best[0], trained.tensors, trained.metadata)
+    by_steps = model.method.closed_form is None
+    read = min(trained.rows, steps * job.recipe.batch_size) if by_steps else trained.rows
+    # The draws chose a threshold, or averaged the answers of sampled models, and the model does not.
+    other = (ticket.task.multilabel and threshold is None) or model.method.test_samples
+    expected = expected_score.of_all_rows(db, choice, read, interval=not other)
     draws = len({entry.draw for entry in best})
-    made = {"steps": steps, "draws": draws, "expected": expected._asdict()}
+    made = {"steps": steps, "read": read, "draws": draws, "expected": expected._asdict()}
     coordinates = job.coordinates() | {"size": trained.rows, "rows": trained.fingerprint}
     entry = replace(
         best[0],
@@ -97,14 +103,10 @@ def _trained(plan: Plan, db: str, choice: Choice, progress: Callable[[str], None
     return StoredModel(entry, trained.tensors, {**trained.metadata, restore.ALL_ROWS: made})
 
 
-def _threshold(db: str, entries: Sequence[LedgerEntry]) -> float:
-    """Return the median of the thresholds that dev rows chose in the draws whose tensors were kept; 0 without one.
-
-    A threshold is a logit: 0 is the probability .5.
-    """
-    found = [
-        restore.load(db, entry.digest).metadata["scale"]["threshold"]
-        for entry in entries
-        if entry.result and entry.result["artefact"] is not None
-    ]
-    return float(median(found)) if found else 0.0
+def _threshold(db: str, entries: Sequence[LedgerEntry]) -> float | None:
+    """Return the median of the thresholds that dev rows chose in the draws; None if the tensors of one are missing."""
+    try:
+        found = [restore.load(db, entry.digest).metadata["scale"]["threshold"] for entry in entries]
+    except Unavailable:  # not kept, or no longer there
+        return None
+    return float(median(found))

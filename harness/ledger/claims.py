@@ -56,7 +56,7 @@ def claim_jobs(
 
     Args:
         connection: an open transaction.
-        run: id of the claiming run. Never None, which only the type checker allows.
+        run: id of the claiming run. Never None, although the annotation allows it.
         digests: jobs to choose from.
         count: maximum number of claims.
         retry: states besides `planned` that may be tried again, such as `failed`.
@@ -181,8 +181,8 @@ def result_is_accepted(jobs: Table, claim: Claim, *, even_if_released: bool) -> 
         jobs: the job table.
         claim: the claim under which the run computed the result.
         even_if_released: accept the result also if the claim was released but no run has claimed the job
-            since. Pass True unless this run released the claim: only a run that could not see its lock can
-            have done so.
+            since. Pass True unless this run released the claim: another run does so only if it cannot see
+            this run's lock.
     """
     is_open = and_(
         jobs.c.digest == claim.digest, jobs.c.epoch == claim.number, jobs.c.state == "claimed"

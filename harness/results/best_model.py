@@ -20,12 +20,16 @@ class Candidate:
 
     name: str
     jobs: Sequence[LedgerEntry]
+    floor: float = 0.0  # the dev score of a run that diverged
 
     @property
     def dev_score(self) -> float:
         """The mean dev score over draws and seeds, each weighted by its dev rows; 1.0 is perfect."""
         rows = sum(job.n_dev for job in self.jobs)
-        return sum(job.n_dev * _dev_score(job) for job in self.jobs) / rows
+        scores = (
+            found if (found := _dev_score(job)) is not None else self.floor for job in self.jobs
+        )
+        return sum(job.n_dev * score for job, score in zip(self.jobs, scores, strict=True)) / rows
 
     @property
     def kept(self) -> list[LedgerEntry]:
@@ -35,7 +39,7 @@ class Candidate:
             for job in self.jobs
             if job.state == "done" and job.result and job.result["artefact"] is not None
         ]
-        return sorted(kept, key=lambda job: (-_dev_score(job), job.draw, job.seed))
+        return sorted(kept, key=lambda job: (-(_dev_score(job) or 0.0), job.draw, job.seed))
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def choose(query: ResultQuery, digests: Collection[str] | None = None) -> Choice
     """Return the method with the best mean dev score.
 
     The methods are compared at the greatest size, on the draws and seeds that all of them ended. A run that diverged
-    has a dev score of 0: without it, a method that diverges would have an advantage. No test score is read.
+    has a dev score of 0 or, if another run has less, as with errors, the least of all: without it, a method that
+    diverges would have an advantage. No test score is read.
 
     Args:
         query: the results to choose from.
@@ -177,8 +182,10 @@ def _candidates(entries: Sequence[LedgerEntry]) -> list[Candidate]:
             "no draw was finished by all methods: run them on the same draws, or choose with --methods"
         )
     names = _names([jobs[0] for jobs in by_setting.values()])
+    known = [found for entry in entries if (found := _dev_score(entry)) is not None]
+    floor = min([0.0, *known])
     return [
-        Candidate(name, [job for job in jobs if (job.fingerprint, job.seed) in shared])
+        Candidate(name, [job for job in jobs if (job.fingerprint, job.seed) in shared], floor)
         for name, jobs in zip(names, by_setting.values(), strict=True)
     ]
 
@@ -191,9 +198,10 @@ def _names(firsts: Sequence[LedgerEntry]) -> list[str]:
     return [f"{job.label} on {BackboneSpec(**job.setting['backbone']).line()}" for job in firsts]
 
 
-def _dev_score(job: LedgerEntry) -> float:
+def _dev_score(job: LedgerEntry) -> float | None:
+    """Return the dev score of a job; None if it diverged."""
     found = (job.result or {}).get("dev_score")
-    return 0.0 if found is None or job.state == "diverged" else float(found)
+    return None if found is None or job.state == "diverged" else float(found)
 
 
 def _bytes(candidate: Candidate) -> int:

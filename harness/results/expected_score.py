@@ -1,12 +1,17 @@
 """The score to expect of the model for use, from the draws of its study."""
 
+from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
+
+import numpy as np
 
 from harness.ledger import Ledger
 from harness.ledger.database import damage_errors
 from harness.results.best_model import Choice
 from harness.results.runs import runs
 from reports.analysis.run import Run
+from reports.statistics.conventions import Array
 from reports.statistics.final_score import DrawScores, expected
 
 
@@ -28,10 +33,17 @@ class ExpectedScore(NamedTuple):
     high: float | None
 
 
-def of_all_rows(db: str, choice: Choice, rows: int) -> ExpectedScore:
-    """Return the score to expect of the chosen method after training on all rows.
+def of_all_rows(db: str, choice: Choice, rows: int, *, interval: bool) -> ExpectedScore:
+    """Return the score to expect of the chosen method after training on so many rows.
 
-    There is no interval with fewer than two draws, or if the score has no known part of each test row.
+    There is no interval with fewer than two draws, if a run diverged, or if the score has no known part of each test
+    row.
+
+    Args:
+        db: the database.
+        choice: the method, with its jobs.
+        rows: the training rows of the final model.
+        interval: whether the draws tested such a model as the final one; otherwise, there is no interval.
 
     Raises:
         CorruptData: the database is damaged.
@@ -40,32 +52,38 @@ def of_all_rows(db: str, choice: Choice, rows: int) -> ExpectedScore:
     entries = [*choice.best.jobs, *smaller]
     with damage_errors(db), Ledger(db) as ledger:
         found = runs(entries, {entry.digest: ledger.blobs(entry.digest) for entry in entries})
-    large = [run for run in found if run.size == choice.size]
-    halves = {(run.draw, run.seed): run for run in found if run.size != choice.size}
-    mean = sum(run.score or 0.0 for run in large) / len(large)
-    count = len({run.draw for run in large})
-    draws = [_tested(run, halves.get((run.draw, run.seed))) for run in large]
+    large: dict[int, list[Run]] = {}  # the runs of each draw, which differ in the seed
+    halves: dict[int, list[Run]] = {}
+    for run in found:
+        (large if run.size == choice.size else halves).setdefault(run.draw, []).append(run)
+    first, mean = found[0], fmean(run.score or 0.0 for one in large.values() for run in one)
+    draws = [_tested(one, halves.get(draw, [])) for draw, one in large.items()]
     known = [draw for draw in draws if draw is not None]
-    if len(known) < max(2, len(draws)):
-        return ExpectedScore(choice.size, count, mean, None, None)
-    least, most = large[0].bounds
+    if not interval or len(known) < max(2, len(draws)):
+        return ExpectedScore(choice.size, len(draws), mean, None, None)
+    least, most = first.bounds
     result = expected(
         known,
         smaller=smaller[0].n_train if smaller else 0,
-        size=large[0].n_train,
+        size=first.n_train,
         rows=rows,
         bounds=(least / 100, most / 100),
     )
-    return ExpectedScore(choice.size, count, mean, result.low, result.high)
+    return ExpectedScore(choice.size, len(draws), mean, result.low, result.high)
 
 
-def _tested(run: Run, half: Run | None) -> DrawScores | None:
-    """Return the test rows of a run, with those of the smaller run if it has the same; None if they are not known."""
-    if run.row_scores is None:
+def _tested(runs_of_draw: Sequence[Run], halves: Sequence[Run]) -> DrawScores | None:
+    """Return the mean scores of a draw's test rows over its seeds, with those of the smaller runs, if all are known."""
+    scores = _mean_scores(runs_of_draw)
+    if scores is None:
         return None
-    same = (
-        half is not None
-        and half.row_scores is not None
-        and half.row_names.tolist() == run.row_names.tolist()
-    )
-    return DrawScores(run.row_groups, run.row_scores, half.row_scores if half and same else None)
+    first = runs_of_draw[0]
+    same = halves and halves[0].row_names.tolist() == first.row_names.tolist()
+    return DrawScores(first.row_groups, scores, _mean_scores(halves) if same else None)
+
+
+def _mean_scores(of_draw: Sequence[Run]) -> Array | None:
+    """Return the mean over runs of the scores of their test rows; None if one diverged or its scores are not known."""
+    scores = [run.row_scores for run in of_draw if run.status == "done"]
+    known = [one for one in scores if one is not None]
+    return np.mean(known, axis=0) if len(known) == len(of_draw) else None

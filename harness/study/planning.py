@@ -104,8 +104,8 @@ def plan(request: Request, progress: Callable[[str], None] = lambda _: None) -> 
     }
     if all(reason for reasons in refusals.values() for reason in reasons):
         raise UsageError(*(reason for reasons in refusals.values() for reason in reasons))
-    # The methods of one draw and seed are adjacent, and early draws come first: without packs, an interrupted
-    # study still compares methods.
+    # Jobs that differ only in method are adjacent, and early draws come first: without packs, an interrupted study
+    # still compares methods.
     jobs, infeasible = [], []
     names = [task.name for task in request.tasks]
     for block, problem in sorted(

@@ -1,4 +1,4 @@
-"""NIST and CIDEr, metrics of texts that no maintained library computes without Java.
+"""NIST and CIDEr, metrics of texts, computed here without Java and without NLTK.
 
 NIST and CIDEr are divided by 100, as other metrics are fractions: the report prints what papers print. Words are
 those of sacrebleu's tokenisation 13a in lower case; CIDEr leaves out punctuation.

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from harness.errors import Unavailable
 from harness.tasks.base import Example
 from harness.training.adapted_model import AdaptedModel
 from harness.training.dev_scoring import BestCheckpoint, CurvePoint
@@ -50,12 +51,21 @@ def fit(adapted: AdaptedModel, reader: FeatureReader, examples: Examples) -> Fit
 def fit_candidate(
     adapted: AdaptedModel, reader: FeatureReader, examples: Examples, number: int
 ) -> None:
-    """Fit one candidate, given by its number from 1 as `fit` counts them, on the training rows, and load it."""
+    """Fit one candidate, given by its number from 1 as `fit` counts them, on the training rows, and load it.
+
+    Raises:
+        Unavailable: there is no such candidate.
+    """
     target, method = examples.target, reader.solver
     assert isinstance(target, LabelTarget)
     features = reader(encoding.encode(adapted.backbone, examples.train))
     solutions = _solutions(method, target, features, examples.train)
-    load(adapted, next(islice(solutions, number - 1, None)))
+    solution = next(islice(solutions, number - 1, None), None)
+    if solution is None:
+        raise Unavailable(
+            f"on these rows, the method has fewer than {number} candidates, the median of those that dev rows chose"
+        )
+    load(adapted, solution)
 
 
 def _solutions(

@@ -276,9 +276,9 @@ class RowLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.dim() == 2:
-            # If x is not contiguous, such as a slice of `[rows, tokens, in]`, `F.linear` may multiply row by row. It
-            # also copies the weight for every row on a CPU in bfloat16 (7 times slower) and, with a weight for each
-            # job, under vmap.
+            # If x is not contiguous, such as a slice of `[rows, tokens, in]`, `F.linear` may multiply row by
+            # row, and copy the weight for each on a CPU in bfloat16 (7 times slower) and, with a weight for each job,
+            # under vmap.
             return F.linear(x.contiguous() if x.dim() == 3 else x, self.weight, self.bias)
         flat = x.dim() == 2  # [rows, in], else [rows, tokens, in]
         out = (x[:, None] if flat else x) @ self.weight.mT  # [rows, tokens, out]

@@ -1,8 +1,8 @@
 """The verdict in words: what differs, by how much, for which tasks this is settled, and the next step.
 
-A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. If something bars all claims on
-a method, its paragraph says `no claim`, and the headline says why. Otherwise, with `full`, the paragraph gives for each
-unsettled claim its bars, why p could not reach the level, or the smallest difference that the test detects.
+A verdict never calls methods equal. A bar is a reason against a claim, whatever p is. A method on which all claims
+are barred gets `no claim` or `not tested`, and the headline says why. Otherwise, with `full`, the paragraph gives for
+each unsettled claim its bars, why p could not reach the level, or the smallest difference that the test detects.
 """
 
 import math

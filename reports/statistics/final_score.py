@@ -93,7 +93,7 @@ def _gain(
 ) -> tuple[float, float]:
     """Return what further rows bring, and its share of the gain from the smaller size; 0 if it is the greatest gain."""
     before = [float(draw.smaller.mean()) for draw in draws if draw.smaller is not None]
-    if len(before) < len(draws) or mean <= fmean(before) or rows <= size:
+    if len(before) < len(draws) or mean <= fmean(before) or not smaller < size < rows:
         return 0.0, 0.0
     factor = (size**-RATE - rows**-RATE) / (smaller**-RATE - size**-RATE)
     gain, greatest = factor * (mean - fmean(before)), (most - mean) * (1 - (size / rows) ** RATE)

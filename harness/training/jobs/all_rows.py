@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from harness.backbones import loading
 from harness.errors import Unavailable
 from harness.tasks.draws import Draw
 from harness.training import closed_form, loop, out_of_memory
 from harness.training.jobs import worker_cache
 from harness.training.jobs.job_run import JobRun, metadata
+from harness.training.jobs.worker import NOT_DETERMINISTIC
 from harness.training.labels import SetTarget
 
 if TYPE_CHECKING:
@@ -58,9 +62,28 @@ def train(
 
     Raises:
         BenchError: as `PreparedJob.prepare`.
-        Unavailable: the method has nothing to train, or training diverged.
-        OutOfMemoryError: the device cannot hold a single row.
+        Unavailable: the method has nothing to train, training diverged, or the device cannot hold a single row.
     """
+    try:
+        return _trained(ticket, device, steps, threshold, progress)
+    except RuntimeError as error:
+        if NOT_DETERMINISTIC in str(error):
+            loading.use_deterministic_kernels(strict=False)
+            return _trained(ticket, device, steps, threshold, progress)
+        if isinstance(error, torch.OutOfMemoryError):
+            raise Unavailable(
+                f"{device} has no memory for a single row: see --dtype and --max-length"
+            ) from error
+        raise
+
+
+def _trained(
+    ticket: Ticket,
+    device: str,
+    steps: int,
+    threshold: float | None,
+    progress: Callable[[int], None],
+) -> AllRowsModel:
     rows = tuple(worker_cache.examples(ticket.task, ticket.task.train, ticket.job.draw.revision))
     draw = Draw(train=rows, dev=(), tests={}, redrawn=0)
     job_run = JobRun.with_draw(ticket, device, draw)
@@ -89,6 +112,10 @@ def train(
             batch_size = ticket.job.recipe.batch_size
             adapted, _ = out_of_memory.retry_smaller(
                 trained, 0, lambda size: (size or batch_size) // 2
+            )
+        if not all(bool(tensor.isfinite().all()) for tensor in adapted.trainable.parameters()):
+            raise Unavailable(
+                f"{ticket.job.label} diverged on all rows: choose another method with --methods"
             )
         target = job_run.target
         if threshold is not None and isinstance(target, SetTarget):

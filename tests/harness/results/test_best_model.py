@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import Unavailable, UsageError
 from harness.ledger import Ledger
-from harness.results import best_model
+from harness.results import best_model, expected_score
 from harness.results.query import ResultQuery
 
 
@@ -63,6 +63,36 @@ def test_a_run_that_diverged_counts(stored, monkeypatch):
         replace(e, state="diverged") if (e.label, e.draw) == ("lora", 0) else e for e in entries
     ]
     assert chosen(monkeypatch, stored, lost)[0].label == "features"
+
+
+def test_a_run_that_diverged_is_no_perfect_error(stored, monkeypatch):
+    """Of errors, which are negated, 0 would be the best score: a run that diverged has the worst of all."""
+    entries = with_dev_scores(entries_of(stored), lambda e: -0.3 if e.label == "lora" else -0.5)
+    lost = [
+        replace(e, state="diverged") if (e.label, e.draw) == ("features", 0) else e for e in entries
+    ]
+    entry, reason = chosen(monkeypatch, stored, lost)
+    assert entry.label == "lora"
+    assert "-30.0 (features -50.0)" in reason
+
+
+def test_what_to_expect_rests_on_two_draws_at_least(stored):
+    """Two seeds of one draw are one draw; a run that diverged, or another kind of test, gives no interval."""
+    db = str(stored / "r.db")
+    choice = best_model.choose(ResultQuery(db=db, methods="features"))
+    found = expected_score.of_all_rows(db, choice, 400, interval=True)
+    assert found.draws == 3
+    assert 0 <= found.low < found.mean < found.high <= 1
+    assert expected_score.of_all_rows(db, choice, 400, interval=False).low is None
+    alone = [job for job in choice.best.jobs if job.draw == 0]
+    single = replace(choice, best=replace(choice.best, jobs=alone), smaller=None)
+    assert expected_score.of_all_rows(db, single, 400, interval=True).low is None
+    seeds = replace(choice, best=replace(choice.best, jobs=[*alone, replace(alone[0], seed=1)]))
+    assert expected_score.of_all_rows(db, seeds, 400, interval=True).low is None
+    first, *rest = choice.best.jobs
+    lost = [replace(first, state="diverged"), *rest]
+    diverged = replace(choice, best=replace(choice.best, jobs=lost))
+    assert expected_score.of_all_rows(db, diverged, 400, interval=True).low is None
 
 
 def test_scores_that_cannot_be_compared_are_refused(stored, monkeypatch):

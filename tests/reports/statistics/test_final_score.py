@@ -42,7 +42,8 @@ def test_no_more_than_all_errors_vanish():
     found = expected([drawn(192, 140)] * 2, **SIZES)
     assert found.gain == pytest.approx(0.04 * (1 - math.sqrt(0.5)))
     assert expected([drawn(140, 150)] * 2, **SIZES).gain == 0.0
-    assert expected([drawn(140, 120)] * 2, smaller=100, size=200, rows=200).gain == 0.0
+    for sizes in ({"rows": 200}, {"smaller": 200}):  # no further rows, and no smaller size
+        assert expected([drawn(140, 120)] * 2, **(SIZES | sizes)).gain == 0.0
 
 
 def test_trainings_that_differ_widen_the_interval():
