@@ -77,6 +77,7 @@ def _of_all_rows(model: StoredModel, made: Mapping[str, Any], form: str) -> str:
         rows, left = f"all {entry.n_train} rows of the training split", ""
     if made["read"] < entry.n_train:
         rows = f"{made['read']} of {rows.removeprefix('all ')}, as many as these steps read,"
+        left = ""
     return (
         f"# {entry.label} on {entry.task}\n\n"
         f"{model.backbone.line()}. Trained on {rows} {trained} in {plural(made['draws'], 'draw')}.{left}\n\n"

@@ -135,7 +135,7 @@ class HubSplits:
         count = max(map(len, columns.values()), default=0)
         if (
             columns and not count
-        ):  # without them, none of the named columns exists, which is said elsewhere
+        ):  # without columns, none of those named exists, which is said elsewhere
             problems.add(f"{self} has no rows in its split {named!r}")
         rows = [{name: values[row] for name, values in columns.items()} for row in range(count)]
         where = Path(self.dataset, *([self.config] if self.config else []), named)

@@ -14,8 +14,8 @@ from scipy import stats
 
 from reports.statistics.conventions import Array
 
-# The error of a model falls towards its limit with this power of the number of rows: that of the standard error of
-# its parameters, where these are few (Murata et al. 1993). Curves of language models are as steep or less.
+# An assumption: the error falls towards its limit with this power of the number of rows, as a standard error does. The
+# simulation of `tests.benchmarks.expected_score` tells how far it holds.
 RATE = 0.5
 LEVEL = 0.95
 

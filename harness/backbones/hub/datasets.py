@@ -15,9 +15,8 @@ from harness.errors import Unavailable, UsageError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-DEFAULT_NOTE: Final = (
-    "bench-default-"  # and a commit: a file with the name of the default configuration
-)
+# With a commit behind it, the name of a file that holds the name of the default configuration.
+DEFAULT_NOTE: Final = "bench-default-"
 
 
 class Split(NamedTuple):

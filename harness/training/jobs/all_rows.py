@@ -84,6 +84,7 @@ def _trained(
     threshold: float | None,
     progress: Callable[[int], None],
 ) -> AllRowsModel:
+    """Train once, with the kernels that are set: see `train`."""
     rows = tuple(worker_cache.examples(ticket.task, ticket.task.train, ticket.job.draw.revision))
     draw = Draw(train=rows, dev=(), tests={}, redrawn=0)
     job_run = JobRun.with_draw(ticket, device, draw)
