@@ -91,8 +91,6 @@ class Features(Method):
     def place(self, slots: Slots) -> None:
         import torch
 
-        from methods.core.slots import row_bias
-
         slots.add("", "readout", (slots.backbone.outputs, slots.backbone.features), -1)
         slots.add("", "readout_bias", (slots.backbone.outputs,), -1)
         pooled: list[Tensor] = []
@@ -111,8 +109,11 @@ class Features(Method):
 
         def classify(module: Any, _inputs: Any, _output: Tensor) -> Tensor:  # [rows, outputs]
             features = _of_pairs(pooled[0]) if slots.backbone.apart else pooled[0]
-            logits: Tensor = features @ module.readout.mT + row_bias(module.readout_bias)
-            return logits
+            weight, bias = module.readout, module.readout_bias
+            if weight.dim() == 2:
+                return features @ weight.mT + bias  # type: ignore[no-any-return]
+            # with a row axis: a readout for each row
+            return (features[:, None] @ weight.mT)[:, 0] + bias  # type: ignore[no-any-return]
 
         slots.hook(slots.architecture.body, pool)
         slots.hook("", classify)

@@ -181,6 +181,11 @@ def find_entry(ledger: Ledger, digest: str) -> LedgerEntry:
     return entries[0]
 
 
+def is_model(folder: Path) -> bool:
+    """Return whether a folder has the files that `load_folder` reads."""
+    return all((folder / name).is_file() for name in (TENSORS, DESCRIPTION))
+
+
 def load_folder(folder: Path) -> StoredModel:
     """Load a model from a folder that `bench export --format safetensors` wrote; no ledger is needed.
 
@@ -191,7 +196,7 @@ def load_folder(folder: Path) -> StoredModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not all((folder / name).is_file() for name in (TENSORS, DESCRIPTION)):
+    if not is_model(folder):
         raise UsageError(
             f"{folder} has no {TENSORS} and {DESCRIPTION}, which `bench export DIGEST FOLDER --format safetensors` "
             "writes"

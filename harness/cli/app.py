@@ -184,7 +184,7 @@ def advise(
         db=db,
         output=output,
     )
-    raise typer.Exit(give_advice(options))
+    raise typer.Exit(give_advice(options).code)
 
 
 @app.command(cls=GridCommand, rich_help_panel="Compute")
@@ -199,7 +199,7 @@ def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> No
     """
     from harness.commands.run import run_grid
 
-    raise typer.Exit(run_grid(grid, options))
+    raise typer.Exit(run_grid(grid, options).code)
 
 
 @app.command(cls=GridCommand, rich_help_panel="Compute")

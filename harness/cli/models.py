@@ -101,7 +101,8 @@ def predict(
         str,
         typer.Argument(
             metavar="DIGEST|FOLDER",
-            help="The digest of a job, or its beginning, or a folder of `bench export --format safetensors`.",
+            help="The digest of a job, or its beginning, or a folder of `bench fit` or `bench export --format "
+            "safetensors`. With --model-column, a folder of such folders.",
             autocompletion=completion.digests,
         ),
     ],
@@ -126,6 +127,15 @@ def predict(
             "--text",
             help="The column of the file that holds the text, or two columns. Default: those of the task.",
             metavar="COLUMN[,COLUMN]",
+        ),
+    ] = None,
+    model_column: Annotated[
+        str | None,
+        typer.Option(
+            "--model-column",
+            help="The column of the file that names the model of each row: a folder in FOLDER. All models are of one "
+            "method and have the same classes.",
+            metavar="COLUMN",
         ),
     ] = None,
     delimiter: Annotated[
@@ -172,6 +182,7 @@ def predict(
             delimiter=delimiter,
             encoding=encoding,
             force=force,
+            model_column=model_column,
         ),
         at,
         as_json=as_json,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -64,11 +64,22 @@ class AdviseOptions:
     output: Path | None = None
 
 
-def advise(options: AdviseOptions) -> int:
-    """Compare methods on a file, say which to use, train it on all rows, and say what to expect of the model.
+class AdviseOutcome(NamedTuple):
+    """How advice ended.
 
-    Returns:
-        The exit code.
+    Attributes:
+        code: the exit code.
+        query: the results of the study.
+        folder: the folder of the model; None: the study did not end, and there is no model.
+    """
+
+    code: int
+    query: ResultQuery
+    folder: Path | None
+
+
+def advise(options: AdviseOptions) -> AdviseOutcome:
+    """Compare methods on a file, say which to use, train it on all rows, and say what to expect of the model.
 
     Raises:
         BenchError: the file cannot be used, a guess is not possible, or the jobs cannot run.
@@ -89,10 +100,10 @@ def advise(options: AdviseOptions) -> int:
     grid, plan = _fitted(_grid(options, columns, out), options.budget, log)
     _check_database(db, plan)
     _print_command(out, "run", _words(grid, db))
-    code = run_grid(grid, RunOptions(db=db, yes=True))
-    if code not in (ExitCode.SUCCESS, ExitCode.NEGATIVE):  # some jobs may have failed or diverged
-        return code
     query = ResultQuery(db=db, methods=grid.methods, sizes=grid.sizes)
+    code = run_grid(grid, RunOptions(db=db, yes=True), _command("run", _words(grid, db))).code
+    if code not in (ExitCode.SUCCESS, ExitCode.NEGATIVE):  # some jobs may have failed or diverged
+        return AdviseOutcome(code, query, None)
     choice = best_model.choose(query, {job.digest for job in plan.jobs})
     _print_advice(out, choice, comparison_of(replace(query, sizes=str(choice.size)), None))
     _print_command(out, "report", ["--db", db])
@@ -100,7 +111,7 @@ def advise(options: AdviseOptions) -> int:
     model = fit(grid, db, folder)
     print_line(out, model_card.expectation(model))
     _print_command(out, "predict", [str(folder), *("a text" for _ in columns.text)])
-    return code
+    return AdviseOutcome(code, query, folder)
 
 
 def _check_database(db: str, plan: Plan) -> None:
@@ -203,7 +214,11 @@ def _words(grid: GridOptions, db: str) -> list[str]:
 
 def _print_command(out: Console, name: str, words: Sequence[str]) -> None:
     out.print()
-    print_line(out, f"$ bench {name} {shlex.join(words)}")
+    print_line(out, f"$ {_command(name, words)}")
+
+
+def _command(name: str, words: Sequence[str]) -> str:
+    return f"bench {name} {shlex.join(words)}"
 
 
 def _print_advice(out: Console, choice: Choice, comparison: Comparison) -> None:

@@ -17,12 +17,12 @@ from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.scheduling.summary import print_line
-from harness.tasks.base import Example, Task
 from harness.tasks.files.cells import as_number, column_names, is_blank, text_problem
 from harness.tasks.files.delimiters import delimiter_named
 from harness.tasks.files.file_table import FileTable, Reading
 from harness.tasks.files.problems import Problems
 from harness.tasks.files.table_files import read_bytes, read_table
+from harness.training.predictor import Predictions, Predictor, check_count
 from harness.wording import escaped, listed, plural
 
 _FORMULA: Final = re.compile(r"[\s'\0]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -39,6 +39,7 @@ class PredictRequest:
     delimiter: str | None = None  # of the file; None: recognise it
     encoding: str | None = None  # of the file; None: recognise it
     force: bool = False  # whether an output that exists is replaced
+    model_column: str | None = None  # the column of the file that names the model of each row
 
 
 def predict_job(
@@ -48,7 +49,8 @@ def predict_job(
 
     Args:
         db: the database of results; not read for a folder.
-        digest: the job's digest, or its beginning, or a folder with an exported model.
+        digest: the job's digest, or its beginning, or a folder with an exported model; with a model column, a folder
+            of such folders.
         request: the texts, or the file.
         at: the point of the simplex; None: its centre, or the point that was exported.
         as_json: whether a single prediction is printed as JSON.
@@ -62,18 +64,29 @@ def predict_job(
     _check(request, as_json=as_json)
     if at is not None and Path(digest).is_dir():
         raise UsageError(f"{digest} holds one point: choose it with `bench export --at`")
-    stored = restore.load_any(db, digest)
+    folders = None if request.model_column is None else _model_folders(Path(digest))
+    stored = (
+        restore.load_any(db, digest)
+        if folders is None
+        else restore.load_folder(next(iter(folders.values())))
+    )
     if request.file is None:
-        _check_count(stored, len(request.texts))
+        check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)
         _print_prediction(stored, prediction, as_json=as_json)
         return
     table, texts = read_texts(stored, request)
+    names = _model_names(table, texts, request, folders or {})
+    texts = [None if name is None else row for row, name in zip(texts, names, strict=True)]
     log = Console(stderr=True)
-    for note in (*table.notes, *_unanswered(table, texts)):
+    for note in (*table.notes, *_unanswered(table, texts, request)):
         print_line(log, f"note: {note}")
     asked = [row for row in texts if row is not None]
-    answers = iter(predict_texts(stored, asked, at) if asked else ())
+    used = list(dict.fromkeys(name for name in names if name is not None))
+    models = [restore.load_folder(folders[name]) for name in used] if folders else [stored]
+    numbers = [used.index(name) for name in names if name is not None]
+    found = Predictor(models, at).predict(asked, numbers) if asked else Predictions([])
+    answers = iter(_as_dictionaries(stored, found))
     content = _as_csv(stored, table, [None if row is None else next(answers) for row in texts])
     if request.output is None:
         sys.stdout.buffer.write(content)
@@ -98,60 +111,22 @@ def predict_texts(
         `threshold`.
 
     Raises:
-        UsageError: an example has neither one text nor two.
+        UsageError: an example has another number of texts than those of the task.
     """
-    import torch
+    return _as_dictionaries(stored, Predictor([stored], at).predict(texts))
 
-    from harness.backbones import loading
-    from harness.training.adapted_model import AdaptedModel, predict
-    from harness.training.generation import generate
-    from harness.training.labels import LabelTarget, SetTarget
-    from harness.training.rows import encoding, text_rows
 
-    backbone = replace(
-        loading.load(stored.backbone, "cpu", writes=stored.writes),
-        outputs=len(stored.labels) or 1,
-        max_length=stored.recipe.max_length,
-        target_length=stored.recipe.target_length if stored.writes else 0,
-        truncate=stored.recipe.truncate,
-        apart=stored.texts == 2 and stored.method.reads_apart,
-    )
-    if {len(text) for text in texts} - {1, 2}:
-        raise UsageError("pass one text, or the two texts of a pair")
-    slots = stored.method.slots(backbone)
-    adapted = AdaptedModel(backbone, slots, None)  # type: ignore[arg-type]  # nothing is trained here
-    rows = [Example(text, 0) for text in texts]
-    try:
-        if stored.writes:
-            sources = text_rows.sources(backbone, rows)
-            written = generate(adapted, lambda _: stored.tensors_at(at), sources, stored.recipe)
-            return [{"answer": text} for text in written]
-        logits = predict(adapted, lambda _: stored.tensors_at(at), encoding.encode(backbone, rows))
-    finally:
-        slots.remove()
-    task = Task(
-        name="", title="", reader=None, labels=tuple(stored.labels), metrics=(), pair=False,  # type: ignore[arg-type]
-        multilabel=stored.multilabel,
-    )  # fmt: skip
-    target = LabelTarget.stored(task, stored.metadata["scale"])
-    predictions = target.predictions(logits)
-    if not stored.labels:
-        return [{"answer": value} for value in predictions]
-    # All classes with a probability above it are the answer.
-    threshold = {}
-    if isinstance(target, SetTarget):
-        threshold = {"threshold": float(torch.tensor(target.threshold).sigmoid())}
-    of_rows = logits.sigmoid() if stored.multilabel else logits.softmax(1)
-    return [
-        {
-            "answer": [stored.labels[int(number)] for number in label]
-            if isinstance(label, tuple)
-            else stored.labels[int(str(label))],
-            "probabilities": dict(zip(stored.labels, probabilities, strict=True)),
-            **threshold,
-        }
-        for label, probabilities in zip(predictions, of_rows.tolist(), strict=True)
-    ]
+def _as_dictionaries(stored: StoredModel, predictions: Predictions) -> list[dict[str, Any]]:
+    """Return one dictionary for each example: see `predict_texts`."""
+    found: list[dict[str, Any]] = [{"answer": answer} for answer in predictions.answers]
+    if predictions.probabilities is not None:
+        for one, row in zip(found, predictions.probabilities.tolist(), strict=True):
+            one["probabilities"] = dict(zip(stored.labels, row, strict=True))
+    for one, threshold in zip(
+        found, predictions.thresholds, strict=False
+    ):  # only of multilabel tasks
+        one["threshold"] = threshold
+    return found
 
 
 def read_texts(
@@ -170,7 +145,10 @@ def read_texts(
     assert path is not None
     wanted = tuple(column_names(request.columns)) if request.columns is not None else ()
     reading = Reading(
-        needed=wanted or tuple(stored.columns),
+        needed=(
+            *(wanted or stored.columns),
+            *([request.model_column] if request.model_column is not None else []),
+        ),
         delimiter=delimiter_named(request.delimiter) if request.delimiter is not None else None,
         encoding=request.encoding,
     )
@@ -193,7 +171,7 @@ def read_texts(
             f"{path} already has a column {taken[0]!r}, where a prediction would go: rename it"
         )
     problems.raise_if_any()
-    _check_count(stored, len(names))
+    check_count(stored, len(names))
     texts: list[tuple[str, ...] | None] = []
     for position, row in zip(table.positions, table.rows, strict=True):
         found = [row.get(name) for name in names]
@@ -207,13 +185,64 @@ def read_texts(
     return table, texts
 
 
-def _unanswered(table: FileTable, texts: Sequence[tuple[str, ...] | None]) -> Iterator[str]:
+def _model_folders(parent: Path) -> dict[str, Path]:
+    """Return the folders with a model in a folder, by name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = {}
+    if parent.is_dir():
+        found = {one.name: one for one in sorted(parent.iterdir()) if restore.is_model(one)}
+    if not found:
+        raise UsageError(
+            f"{parent} has no folders with models: --model-column names folders of `bench fit` in one folder"
+        )
+    return found
+
+
+def _model_names(
+    table: FileTable,
+    texts: Sequence[tuple[str, ...] | None],
+    request: PredictRequest,
+    known: Mapping[str, Path],
+) -> list[str | None]:
+    """Return the name of the model that answers each row; None for a row without text or name.
+
+    Without a model column, all rows that have a text have the name "".
+
+    Raises:
+        UsageError: there is no such column, or no model of a name.
+    """
+    column, problems = request.model_column, Problems()
+    if column is None:
+        return [None if row is None else "" for row in texts]
+    table.lacks([column], problems)
+    problems.raise_if_any()
+    names: list[str | None] = []
+    for position, row, text in zip(table.positions, table.rows, texts, strict=True):
+        value = row.get(column)
+        if text is None or value is None or (isinstance(value, str) and is_blank(value)):
+            names.append(None)
+            continue
+        name = table.text(row, column, position, problems)
+        if name is not None and name not in known:
+            problems.add(f"{position}: no model {name!r}; there are {listed(known)}")
+        names.append(name)
+    problems.raise_if_any()
+    return names
+
+
+def _unanswered(
+    table: FileTable, texts: Sequence[tuple[str, ...] | None], request: PredictRequest
+) -> Iterator[str]:
     """Yield a sentence on the rows that get no answer."""
+    without = "text" if request.model_column is None else f"text, without {request.model_column}"
     rows = [where for where, row in zip(table.positions, texts, strict=True) if row is None]
     if rows:
         more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
         yield (
-            f"{table.name}: {plural(len(rows), 'row')} without text or repeating the header "
+            f"{table.name}: {plural(len(rows), 'row')} without {without} or repeating the header "
             f"({', '.join(rows[:3])}{more}): the answer is empty"
         )
 
@@ -238,9 +267,11 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
         problems.append("pass either texts or --csv FILE, not both")
     if not request.texts and not file:
         problems.append("pass one text, the two texts of a pair, or --csv FILE")
-    of_file = ("columns", "output", "delimiter", "encoding")
+    of_file = ("columns", "output", "delimiter", "encoding", "model_column")
     if file is None and any(getattr(request, name) is not None for name in of_file):
-        problems.append("--text, --output, --delimiter and --encoding require --csv FILE")
+        problems.append(
+            "--text, --output, --delimiter, --encoding and --model-column require --csv FILE"
+        )
     if request.columns is not None and not all(column_names(request.columns)):
         problems.append(f"--text names no column: {request.columns!r}")
     if file is not None and as_json:
@@ -253,13 +284,6 @@ def _check(request: PredictRequest, *, as_json: bool) -> None:
         problems.append(f"--output {output} exists: name another file, or add --force")
     if problems:
         raise UsageError(*problems)
-
-
-def _check_count(stored: StoredModel, count: int) -> None:
-    """Raise UsageError if the task is known and has another number of texts per example."""
-    if stored.texts is not None and count != stored.texts:
-        required = "two texts" if stored.texts == 2 else "one text"
-        raise UsageError(f"an example of {stored.entry.task} has {required}, got {count}")
 
 
 def _print_prediction(stored: StoredModel, prediction: Mapping[str, Any], *, as_json: bool) -> None:

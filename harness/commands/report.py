@@ -4,22 +4,17 @@ import gc
 import shutil
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.atomic_write import write_output
 from harness.errors import UsageError
-from harness.ledger import Ledger
-from harness.ledger.database import damage_errors
 from harness.redaction import redact
-from harness.results.query import ResultQuery, matching_settings
-from harness.results.runs import comparison_of
-from harness.tasks import Task, task_file
+from harness.results.query import ResultQuery
+from harness.results.report import Report
+from harness.tasks import task_file
 from methods.core.suggestions import did_you_mean
-from reports import render
-from reports.analysis.paired_runs import NothingToCompare
-from reports.analysis.run import Run
 from reports.published import STUDIES
 
 
@@ -88,31 +83,26 @@ def write_report(
     if form == "csv":
         _refuse_in_csv(characteristics=characteristics, temperature=temperature, classes=classes)
     tasks = [task_file.read(path) for path in task_files]
-    comparison = comparison_of(query, baseline)
+    found = Report(query, baseline, tasks)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
         output = Path("report.html")  # a page is unreadable in a terminal
-    try:
-        text = render(
-            comparison,
-            format=form,
-            command=command_line(),
-            width=shutil.get_terminal_size((100, 40)).columns,
-            color=form == "terminal" and output is None and sys.stdout.isatty(),
-            against=against,
-            texts=_texts(query, tasks) if form == "html" or characteristics else None,
-            characteristics=characteristics,
-            temperature=temperature,
-            classes=classes,
-            full=full,
-        )
-    except NothingToCompare as error:
-        raise UsageError(str(error)) from error
+    text = found.text(
+        form,
+        command=command_line(),
+        width=shutil.get_terminal_size((100, 40)).columns,
+        color=form == "terminal" and output is None and sys.stdout.isatty(),
+        against=against,
+        characteristics=characteristics,
+        temperature=temperature,
+        classes=classes,
+        full=full,
+    )
     print_or_write(text, output)
     if form == "html" and output is not None:
         print(output)  # noqa: T201
         if browse:
             webbrowser.open(output.absolute().as_uri())
-    return int(strict and any(note.level == "red" for note in comparison.notes))
+    return int(strict and any(note.level == "red" for note in found.comparison.notes))
 
 
 def _refuse_in_csv(**options: bool) -> None:
@@ -141,13 +131,3 @@ def print_or_write(text: str, output: Path | None) -> None:
         sys.stdout.write(text)
     else:
         write_output(output, text)
-
-
-def _texts(
-    query: ResultQuery, tasks: Sequence[Task]
-) -> Callable[[Run], Sequence[Sequence[str]] | None]:
-    from harness.results.example_texts import reader
-
-    with damage_errors(query.db), Ledger(query.db) as ledger:
-        settings, _ = matching_settings(ledger, query)
-        return reader(ledger.entries(settings=settings), tasks)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -44,8 +45,25 @@ from harness.training.ticket import Ticket
 from harness.wording import duration, plural
 
 
-def run_grid(grid: GridOptions, options: RunOptions) -> int:
-    """Run the jobs of a grid that have not been run or are to be tried again, and return the exit code.
+class RunOutcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        code: the exit code.
+        digests: those of every job of the grid, whether it was run now, earlier or not at all.
+    """
+
+    code: int
+    digests: list[str]
+
+
+def run_grid(grid: GridOptions, options: RunOptions, command: str = "") -> RunOutcome:
+    """Run the jobs of a grid that have not been run or are to be tried again.
+
+    Args:
+        grid: which jobs.
+        options: how they run.
+        command: the command line that the ledger records; empty: that of this process.
 
     Raises:
         BenchError: The request is wrong, or something that it needs is not available.
@@ -60,6 +78,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         plan = planning.plan(checked.request, progress_printer(log))
         if options.shard is not None:
             plan = plan.part(*checked_command.shard(options.shard))
+        digests = [job.digest for job in plan.jobs]
         file = db or stack.enter_context(TemporaryDirectory(prefix="bench-smoke-")) + "/smoke.db"
         ledger = stack.enter_context(Ledger(file, write=True))
         for note in _check_ledger(ledger, checked, plan):
@@ -67,7 +86,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         # Before the states are read: an interrupted retry leaves its jobs as they had ended before.
         if released := ledger.release_dead_claims():
             print_line(out, f"{plural(released, 'job')} of an interrupted run can be run again")
-        states = ledger.states([job.digest for job in plan.jobs])
+        states = ledger.states(digests)
         retried = _retried(options, states, dict(ledger.errors()), log)
         jobs = [
             job
@@ -77,7 +96,7 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         _announce(out, plan, len(jobs))
         if not jobs:
             _record_plan(ledger, checked, plan)
-            return finish(out, ledger, plan, db, failed_now=False)
+            return RunOutcome(finish(out, ledger, plan, db, failed_now=False), digests)
         estimates: Mapping[str, JobEstimate] = {}
         if _is_local(options) and device_choice.is_cpu(checked.devices):
             worker_start.start_server()
@@ -96,7 +115,9 @@ def run_grid(grid: GridOptions, options: RunOptions) -> int:
         except BaseException:
             executor.close(kill=True)
             raise
-        return _work(out, ledger, plan, tickets, executor, options, retry, db, added)
+        ledger.begin(command or " ".join(["bench", *sys.argv[1:]]))
+        code = _work(out, ledger, plan, tickets, executor, options, retry, db, added)
+        return RunOutcome(code, digests)
 
 
 def _check_ledger(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:
@@ -283,7 +304,6 @@ def _work(
     If the user does not confirm a long run, the jobs that it added are withdrawn, except those that it has
     begun.
     """
-    ledger.begin(" ".join(["bench", *sys.argv[1:]]))
     jobs = {digest: ticket.job for digest, ticket in tickets.items()}
     progress = RunProgress(total=len(plan.jobs), ended_before=len(plan.jobs) - len(tickets))
     display = (

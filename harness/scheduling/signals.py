@@ -4,6 +4,7 @@ After the first signal, a run ends when its running jobs have ended. The second 
 """
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,12 +46,16 @@ class StopSignals:
 def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
     """Inside the block, count SIGINT, SIGTERM and SIGHUP, which then do not end the program.
 
+    Python handles signals in the main thread only: in another one, such as that of a web page, none is counted.
+
     Args:
         in_process: see `StopSignals`.
     """
     stop = StopSignals(in_process)
     numbers = list(SIGNALS)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    if threading.current_thread() is not threading.main_thread():
+        numbers.clear()
+    elif hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         numbers.remove(signal.SIGHUP)  # the user started the run with nohup
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:

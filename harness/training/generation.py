@@ -23,9 +23,13 @@ MAX_TOKENS_WRITING = {"cpu": 16384, "cuda": 65536, "mps": 16384}
 
 @torch.no_grad()
 def generate(
-    adapted: AdaptedModel, tensors: Tensors, rows: Sequence[Encoded], recipe: Recipe
+    adapted: AdaptedModel,
+    tensors: Tensors,
+    rows: Sequence[Encoded],
+    recipe: Recipe,
+    points: torch.Tensor | None = None,
 ) -> list[str]:
-    """Return the text that the centroid writes after each source.
+    """Return the text that a model writes after each source.
 
     Sources of similar length are read together. A source that is shorter than others is padded on its left for
     a decoder, since the text continues it. On out-of-memory, fewer rows are read at once.
@@ -35,12 +39,14 @@ def generate(
         tensors: gives the tensors of the slots at points of the simplex.
         rows: tokens of the sources, from `text_rows.sources`.
         recipe: its beams, length penalty and greatest length.
+        points: what `tensors` is given for each row, `[rows, ...]`; the search is greedy then. None: the centroid
+            writes all texts.
 
     Raises:
         OutOfMemoryError: the device cannot hold a single row.
     """
     texts, adapted.call_limit.tokens = out_of_memory.retry_smaller(
-        lambda tokens: _generate(adapted, tensors, rows, recipe, tokens),
+        lambda tokens: _generate(adapted, tensors, rows, recipe, points, tokens),
         adapted.call_limit.tokens,
         lambda tokens: (
             (tokens or MAX_TOKENS_WRITING[adapted.backbone.device.type]) // 2 if tokens != 1 else 0
@@ -54,16 +60,22 @@ def _generate(
     tensors: Tensors,
     rows: Sequence[Encoded],
     recipe: Recipe,
+    points: torch.Tensor | None,
     max_tokens: int,
 ) -> list[str]:
     backbone = adapted.backbone
-    adapted.slots.install(tensors(None))
+    # A beam search repeats the rows of the decoder, and not those of an encoder.
+    assert points is None or recipe.beams == 1
+    if points is None:
+        adapted.slots.install(tensors(None))
     model: Any = backbone.model
     config = search_options(model.inner, backbone, recipe)
     texts = [""] * len(rows)
     limit = max_tokens or MAX_TOKENS_WRITING[backbone.device.type]
     for group in _groups([len(row["input_ids"]) for row in rows], recipe, limit):
         batch = padded(backbone, [rows[index] for index in group])
+        if points is not None:
+            adapted.slots.install(tensors(points[group]))
         # A beam search selects rows of the cache at every token, and so copies it anyway.
         cache = (
             {}

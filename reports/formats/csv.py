@@ -31,15 +31,20 @@ def as_csv(comparison: Comparison) -> str:
 
     A field is empty if there is no number.
     """
-    metrics = sorted({name for cell in comparison.cells for name in cell.metrics})
-    cells = [cell for cell in comparison.cells if cell.task is not None and cell.size is not None]
-    rows = [_row(comparison, cell, metrics) for cell in cells]
+    table = rows(comparison)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    if rows:
-        writer.writerow([escape.csv(name) for name in rows[0]])
-    writer.writerows([_field(value) for value in row.values()] for row in rows)
+    if table:
+        writer.writerow([escape.csv(name) for name in table[0]])
+    writer.writerows([_field(value) for value in row.values()] for row in table)
     return out.getvalue()
+
+
+def rows(comparison: Comparison) -> list[dict[str, object]]:
+    """Return what `as_csv` writes, by the name of the column; a number that is not there is NaN."""
+    metrics = sorted({name for cell in comparison.cells for name in cell.metrics})
+    cells = [cell for cell in comparison.cells if cell.task is not None and cell.size is not None]
+    return [_row(comparison, cell, metrics) for cell in cells]
 
 
 def _row(comparison: Comparison, cell: Cell, metrics: list[str]) -> dict[str, object]:

@@ -10,11 +10,13 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.context import BaseContext
+from types import ModuleType
 from typing import Any
 
 from harness.errors import Unavailable
@@ -49,7 +51,8 @@ def context_of(device: str) -> BaseContext:
 def starting(device: str) -> Iterator[None]:
     """Inside the block, new processes get the environment of a worker, and this process receives no signals.
 
-    They inherit both. A server that died starts again with the next worker, so every start is in such
+    They inherit both. They do not import the main module: a script that calls `harness.run` would run in them again.
+    A server that died starts again with the next worker, so every start is in such
     a block.
 
     Raises:
@@ -57,7 +60,7 @@ def starting(device: str) -> Iterator[None]:
     """
     before = dict(os.environ)
     try:
-        with _signals_blocked():
+        with _signals_blocked(), _without_main_module():
             os.environ |= _environment(device)
             yield
     except OSError as error:
@@ -99,6 +102,17 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Let processes start as if the main module had no file, which multiprocessing would run in them."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def prepare_worker() -> None:

@@ -1,0 +1,1 @@
+"""The Python interface: the functions and classes that `harness` exports."""

@@ -1,0 +1,222 @@
+"""Trained models in Python, in the conventions of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.artefacts import model_card, restore
+from harness.artefacts.restore import StoredModel
+from harness.errors import UsageError
+from harness.tasks.files.cells import is_blank, text_problem
+from harness.training.predictor import Predictions, Predictor
+from harness.wording import listed
+
+# One text for each example, or two texts for each example of a pair task.
+Texts = Iterable[str] | Iterable[Sequence[str]]
+# No `Sequence`: a text is a sequence of texts, too.
+SeveralModels = list[str] | list[Path] | tuple[str | Path, ...]
+
+
+class _Classes:
+    """What one model and several models have in common."""
+
+    def __init__(self, stored: Sequence[StoredModel], at: str | None) -> None:
+        self._stored = stored[0]
+        self._predictor = Predictor(stored, at)
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """The classes, in the order of the columns of probabilities; empty if the model has none."""
+        return np.array(self._stored.labels, dtype=np.str_)
+
+    def _answers(self, predictions: Predictions) -> NDArray[Any]:
+        """Return answers as scikit-learn has them: `[rows]`, or marks `[rows, classes]` of a multilabel task."""
+        if self._stored.multilabel:
+            marks = [
+                [name in answer for name in self._stored.labels]
+                for answer in predictions.answers
+                if isinstance(answer, list)
+            ]
+            return np.array(marks, dtype=np.int64).reshape(-1, len(self._stored.labels))
+        answers = list(predictions.answers)
+        if self._stored.labels:
+            return np.array(answers, dtype=self.classes_.dtype)
+        return np.array(answers, dtype=object if self._stored.writes else np.float64)
+
+    def _probabilities(self, predictions: Predictions) -> NDArray[np.float64]:
+        if not self._stored.labels:
+            raise UsageError("predict_proba is for classes: this model has none")
+        found = predictions.probabilities
+        if found is None:  # of no rows
+            return np.empty((0, len(self._stored.labels)))
+        return found.astype(np.float64)
+
+
+class Model(_Classes):
+    """A trained model in memory, on the CPU.
+
+    Attributes:
+        classes_: the classes, as in scikit-learn.
+
+    Args:
+        stored: the trained model; `load` finds it.
+        at: the point of a simplex, as in `bench predict --at`; None: the centroid.
+    """
+
+    def __init__(self, stored: StoredModel, at: str | None = None) -> None:
+        super().__init__([stored], at)
+
+    def predict(self, texts: Texts) -> NDArray[Any]:
+        """Return the answer for each example.
+
+        Args:
+            texts: a text for each example, or two texts for each example of a pair task; or a table of pandas
+                with the columns on which the model was trained.
+
+        Returns:
+            The names of classes, the values, or the written texts, `[rows]`; of a multilabel task zeros and ones,
+            `[rows, classes]`.
+
+        Raises:
+            UsageError: a row has no text, or another number of texts than those of the task.
+        """
+        return self._answers(self._predictor.predict(read_texts(texts, self._stored)))
+
+    def predict_proba(self, texts: Texts) -> NDArray[np.float64]:
+        """Return the probabilities of the classes for each example, `[rows, classes]`.
+
+        Raises:
+            UsageError: as `predict`, or the model has no classes.
+        """
+        return self._probabilities(self._predictor.predict(read_texts(texts, self._stored)))
+
+    @property
+    def expectation(self) -> str:
+        """A sentence on the score to expect of a model that was trained on all rows; empty for others."""
+        return model_card.expectation(self._stored) if self._stored.all_rows is not None else ""
+
+    def __repr__(self) -> str:
+        return f"<model {self._stored.entry.label} on {self._stored.entry.task}, {self._stored.backbone.line()}>"
+
+
+class Models(_Classes):
+    """Several trained models on one backbone in memory: rows for different models share its forward passes.
+
+    Attributes:
+        classes_: the classes, as in scikit-learn.
+        names: the models, in the order in which they were loaded.
+
+    Args:
+        stored: the trained models by name; `load` finds them.
+        at: the point of a simplex, the same in all models; None: the centroid.
+    """
+
+    def __init__(self, stored: dict[str, StoredModel], at: str | None = None) -> None:
+        super().__init__(list(stored.values()), at)
+        self.names = tuple(stored)
+
+    def predict(self, texts: Texts, models: Sequence[str]) -> NDArray[Any]:
+        """Return the answer for each example, as `Model.predict`, of the model of that name.
+
+        Args:
+            texts: as in `Model.predict`.
+            models: the name of the model that answers each example.
+
+        Raises:
+            UsageError: as `Model.predict`; or there is no such model, or not one for each example.
+        """
+        return self._answers(self._predict(texts, models))
+
+    def predict_proba(self, texts: Texts, models: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probabilities of the classes for each example, `[rows, classes]`; arguments as in `predict`.
+
+        Raises:
+            UsageError: as `predict`, or the models have no classes.
+        """
+        return self._probabilities(self._predict(texts, models))
+
+    def _predict(self, texts: Texts, models: Sequence[str]) -> Predictions:
+        rows = read_texts(texts, self._stored)
+        if len(models) != len(rows):
+            raise UsageError(f"pass one model for each of {len(rows)} rows, got {len(models)}")
+        if unknown := sorted(set(models) - set(self.names)):
+            raise UsageError(f"no model {unknown[0]!r} is loaded: there are {listed(self.names)}")
+        numbers = {name: number for number, name in enumerate(self.names)}
+        return self._predictor.predict(rows, [numbers[name] for name in models])
+
+    def __repr__(self) -> str:
+        return f"<{len(self.names)} models of {self._stored.entry.label}, {self._stored.backbone.line()}>"
+
+
+@overload
+def load(model: str | Path, *, db: str | Path = "results.db", at: str | None = None) -> Model: ...
+
+
+@overload
+def load(
+    model: SeveralModels, *, db: str | Path = "results.db", at: str | None = None
+) -> Models: ...
+
+
+def load(
+    model: str | Path | SeveralModels,
+    *,
+    db: str | Path = "results.db",
+    at: str | None = None,
+) -> Model | Models:
+    """Load a trained model, or several that share one backbone.
+
+    Args:
+        model: a folder of `advise`, `fit` or `bench export --format safetensors`, or the digest of a job. A list
+            loads several models of one method and of the same classes; a model is then called as its folder is.
+        db: the database of a digest.
+        at: the point of a simplex, as in `bench predict --at`; None: the centroid.
+
+    Raises:
+        UsageError: there is no such model; or models in the list differ in more than their trained tensors, or
+            train tensors that all rows of a forward pass share.
+        Unavailable: the tensors or the backbone are missing.
+        CorruptData: the files were changed.
+    """
+    if isinstance(model, str | Path):
+        return Model(restore.load_any(str(db), str(model)), at)
+    named = {Path(one).name: one for one in model}
+    if len(named) < len(model):
+        named = {str(one): one for one in model}
+    if not named:
+        raise UsageError("load takes a model or a list of models; the list is empty")
+    return Models({name: restore.load_any(str(db), str(one)) for name, one in named.items()}, at)
+
+
+def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:
+    """Return the texts of each example.
+
+    Raises:
+        UsageError: a row has no text, or a table lacks a column.
+    """
+    if isinstance(texts, str):
+        raise UsageError("pass a list of texts, such as [text]")
+    if hasattr(
+        texts, "columns"
+    ):  # a table of pandas, whose iteration would give the names of its columns
+        names = list(stored.columns or texts.columns)
+        if missing := [name for name in names if name not in texts.columns]:
+            raise UsageError(
+                f"the table has no column {missing[0]!r}; the model was trained on {listed(names)}"
+            )
+        texts = texts[names].itertuples(index=False, name=None)
+    rows: list[tuple[str, ...]] = []
+    for number, row in enumerate(texts):
+        parts = (row,) if isinstance(row, str) or not isinstance(row, Iterable) else tuple(row)
+        for part in parts:
+            if not isinstance(part, str) or is_blank(part):
+                raise UsageError(f"row {number} has no text, but {part!r}")
+            if problem := text_problem(part):
+                raise UsageError(f"row {number}: {problem}")
+        rows.append(parts)
+    return rows

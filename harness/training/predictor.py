@@ -1,0 +1,231 @@
+"""Trained models in memory that answer texts: one backbone, and the trained tensors that enter it.
+
+Several models of one method can share the backbone. The rows of different models then go through it in one forward
+pass, because a slot takes one tensor for each row. Source: Li and Liang 2021, arXiv 2101.00190, section 7.1, who name
+prefixes of many users in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.artefacts.restore import StoredModel
+from harness.errors import UsageError
+from harness.tasks.base import Example, Task
+from harness.wording import listed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from harness.training.adapted_model import AdaptedModel
+    from harness.training.labels import LabelTarget
+
+# A class, all classes of a row of a multilabel task, a value, or a text that the model writes.
+Answer = str | list[str] | float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What models predict for some examples.
+
+    Attributes:
+        answers: one for each example.
+        probabilities: of the classes, in the order of `StoredModel.labels`, `[examples, classes]`; None: there
+            are none.
+        thresholds: for each example of a multilabel task, the probability above which a class is part of the answer;
+            empty for other tasks.
+    """
+
+    answers: Sequence[Answer]
+    probabilities: np.ndarray | None = None
+    thresholds: Sequence[float] = ()
+
+
+class Predictor:
+    """Trained models in memory, on the CPU.
+
+    Args:
+        models: one trained model, or several of the same backbone, method and classes.
+        at: the point of the simplex; None: the centroid.
+
+    Raises:
+        UsageError: there is no such point, or the models cannot share a backbone.
+        Unavailable: the backbone cannot be loaded.
+    """
+
+    def __init__(self, models: Sequence[StoredModel], at: str | None = None) -> None:
+        import torch
+
+        from harness.backbones import loading
+
+        first = self.stored = models[0]
+        for other in models[1:]:
+            _check_alike(first, other)
+        self._backbone = replace(
+            loading.load(first.backbone, "cpu", writes=first.writes),
+            outputs=len(first.labels) or 1,
+            max_length=first.recipe.max_length,
+            target_length=first.recipe.target_length if first.writes else 0,
+            truncate=first.recipe.truncate,
+            apart=first.texts == 2 and first.method.reads_apart,
+        )
+        self._slots = first.method.slots(self._backbone)
+        found = [model.tensors_at(at) for model in models]
+        # {slot: [models, ...]}; of one model, a view, since it may have all tensors of a backbone
+        self._tensors = {
+            name: torch.stack([one[name] for one in found]) if found[1:] else tensor[None]
+            for name, tensor in found[0].items()
+        }
+        self._targets = [] if first.writes else [_target(model) for model in models]
+        self._alone = len(models) == 1
+        if not self._alone:
+            self._check_slots()
+
+    def predict(
+        self, texts: Sequence[tuple[str, ...]], models: Sequence[int] | None = None
+    ) -> Predictions:
+        """Return what the models predict for each text or pair of texts.
+
+        Args:
+            texts: one text or two for each example.
+            models: the number of the model that answers each example, from 0; None: the first model answers all.
+
+        Raises:
+            UsageError: an example has another number of texts than those of the task.
+        """
+        import torch
+
+        from harness.training.adapted_model import AdaptedModel, predict
+        from harness.training.rows import encoding
+
+        for count in {len(text) for text in texts}:
+            check_count(self.stored, count)
+        if not texts:
+            return Predictions([])
+        adapted = AdaptedModel(self._backbone, self._slots, None)  # type: ignore[arg-type]  # nothing is trained here
+        rows = [Example(text, 0) for text in texts]
+        numbers = torch.tensor([0] * len(texts) if models is None else models)
+        if self.stored.writes:
+            return Predictions(self._written(adapted, rows, numbers))
+        encoded = encoding.encode(self._backbone, rows)
+        # The tensors of one model need no row axis, and then they fit every slot.
+        logits = predict(adapted, self._of, encoded, None if self._alone else numbers)
+        return self._of_logits(logits, numbers.tolist())
+
+    def _written(
+        self, adapted: AdaptedModel, rows: Sequence[Example], numbers: Tensor
+    ) -> list[Answer]:
+        """Return the text that each row's model writes."""
+        from harness.training.generation import generate
+        from harness.training.rows import text_rows
+
+        sources, recipe = text_rows.sources(self._backbone, rows), self.stored.recipe
+        if self._alone:
+            return [*generate(adapted, self._of, sources, recipe)]
+        if recipe.beams == 1:
+            return [*generate(adapted, self._of, sources, recipe, numbers)]
+        answers: list[Answer] = [""] * len(rows)
+        for number in numbers.unique():
+            own = (numbers == number).nonzero().flatten().tolist()
+
+            def of_this(_: Tensor | None, number: Tensor = number) -> dict[str, Tensor]:
+                return self._of(number)
+
+            texts = generate(adapted, of_this, [sources[row] for row in own], recipe)
+            for row, text in zip(own, texts, strict=True):
+                answers[row] = text
+        return answers
+
+    def _of(self, models: Tensor | None) -> dict[str, Tensor]:
+        """Return the tensors of the slots with a row axis; None: those of the first model, without it."""
+        number: Any = 0 if models is None else models
+        return {name: tensor[number] for name, tensor in self._tensors.items()}
+
+    def _check_slots(self) -> None:
+        """Raise UsageError if a slot cannot hold one tensor for each row."""
+        whole = [slot for slot in self._slots if slot.role == "backbone"]
+        whole += [s for s in self._slots if s.role == "head" and not self._slots.is_linear(s.name)]
+        if whole:
+            raise UsageError(
+                f"{self.stored.entry.label} trains {whole[0].name} of the backbone, which all rows of a call share: "
+                "load one model at a time"
+            )
+
+    def _of_logits(self, logits: Tensor, numbers: Sequence[int]) -> Predictions:
+        """Return the answers that follow from logits `[examples, outputs]`."""
+        import torch
+
+        from harness.training.labels import SetTarget
+
+        answers: list[Answer] = [""] * len(numbers)
+        for number in set(numbers):
+            rows = [row for row, other in enumerate(numbers) if other == number]
+            found = self._targets[number].predictions(logits[rows])
+            for row, label in zip(rows, found, strict=True):
+                answers[row] = _named(self.stored.labels, label)
+        if not self.stored.labels:
+            return Predictions(answers)
+        of_rows = logits.sigmoid() if self.stored.multilabel else logits.softmax(1)
+        thresholds = [
+            float(torch.tensor(target.threshold).sigmoid())
+            for target in self._targets
+            if isinstance(target, SetTarget)
+        ]
+        return Predictions(
+            answers,
+            of_rows.numpy(),
+            [thresholds[number] for number in numbers] if thresholds else (),
+        )
+
+
+def check_count(stored: StoredModel, count: int) -> None:
+    """Raise UsageError if an example of the model's task has another number of texts."""
+    if count not in (1, 2):
+        raise UsageError("pass one text, or the two texts of a pair")
+    if stored.texts is not None and count != stored.texts:
+        required = "two texts" if stored.texts == 2 else "one text"
+        raise UsageError(f"an example of {stored.entry.task} has {required}, got {count}")
+
+
+def _target(model: StoredModel) -> LabelTarget:
+    """Return what makes predictions of a model's logits."""
+    from harness.training.labels import LabelTarget
+
+    task = Task(
+        name="", title="", reader=None, labels=tuple(model.labels), metrics=(), pair=False,  # type: ignore[arg-type]
+        multilabel=model.multilabel,
+    )  # fmt: skip
+    return LabelTarget.stored(task, model.metadata["scale"])
+
+
+def _named(classes: Sequence[str], label: Any) -> Answer:
+    """Return a label with the names of classes in place of their numbers; without classes, the label itself."""
+    if isinstance(label, tuple):
+        return [classes[int(number)] for number in label]
+    return classes[int(label)] if classes else float(label)
+
+
+def _check_alike(first: StoredModel, other: StoredModel) -> None:
+    """Raise UsageError if two models cannot share a backbone and its slots."""
+    before, after = _shared(first), _shared(other)
+    if different := [name for name, part in before.items() if part != after[name]]:
+        raise UsageError(
+            f"models that are loaded together differ in their {listed(different)}: load them one by one"
+        )
+
+
+def _shared(model: StoredModel) -> dict[str, Any]:
+    """Return what models that share a backbone have in common."""
+    recipe = model.recipe
+    search = (recipe.target_length, recipe.beams, recipe.length_penalty) if model.writes else ()
+    return {
+        "backbone": model.backbone,
+        "method": model.entry.setting["method"],
+        "classes": (model.labels, model.multilabel, model.writes),
+        "text columns": (model.texts, model.columns),
+        "lengths": (recipe.max_length, recipe.truncate, search),
+        "shapes of tensors": {name: one.shape for name, one in model.tensors_at(None).items()},
+    }
