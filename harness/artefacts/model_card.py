@@ -120,8 +120,8 @@ def _answers(model: StoredModel, form: str) -> str:
         return f"texts of at most {model.recipe.target_length} tokens"
     if not model.multilabel:
         return f"classes: {', '.join(model.labels) or 'a number'}"
-    # A head in the format of PEFT is shifted, so that its threshold is .5.
-    threshold = 0.0 if form == "peft" else model.metadata["scale"].get("threshold", 0.0)
+    # A head in the format of PEFT, and the logits of a graph, are shifted, so that the threshold is .5.
+    threshold = 0.0 if form in ("peft", "onnx") else model.metadata["scale"].get("threshold", 0.0)
     names = ", ".join(model.labels)
     return f"classes: {names}; a row has all of them with a probability above {_sigmoid(threshold):.3g}"
 
@@ -134,6 +134,8 @@ def _usage(model: StoredModel, form: str) -> str:
     texts = '{"text": TEXT, "text_pair": SECOND}' if model.texts == 2 else "TEXT"
     if model.writes:
         return _writing(model, form)
+    if form == "onnx":
+        return _graph(model)
     if form == "transformers":
         none = ', function_to_apply="none"' if not model.labels else ""
         lines = [
@@ -157,6 +159,45 @@ def _usage(model: StoredModel, form: str) -> str:
             "base.config.pad_token_id = tokenizer.pad_token_id",
             "model = PeftModel.from_pretrained(base, FOLDER)",
         ]
+    return "\n".join(["", "```python", *lines, "```", ""])
+
+
+def _graph(model: StoredModel) -> str:
+    """Return how a graph answers."""
+    read = 'padding=True, truncation=True, return_tensors="np"'
+    if (
+        model.texts == 2 and model.method.reads_apart
+    ):  # both texts in one call, so that they have equal lengths
+        rows = [
+            f"rows = tokenizer([TEXT, SECOND], {read})",
+            "batch = {name: rows[name][:1] for name in rows}",
+            'batch |= {f"second_{name}": rows[name][1:] for name in rows}',
+        ]
+    else:
+        texts = "[TEXT], [SECOND]" if model.texts == 2 else "[TEXT]"
+        rows = [f"batch = tokenizer({texts}, {read})"]
+    names = "AutoConfig.from_pretrained(FOLDER).id2label"
+    if not model.labels:
+        answer = ["float(logits[0, 0])"]
+    elif model.multilabel:
+        answer = [
+            f"names = {names}",
+            "[names[number] for number in names if logits[0, number] > 0]",
+        ]
+    else:
+        answer = [f"{names}[int(logits[0].argmax())]"]
+    library = "AutoConfig, AutoTokenizer" if model.labels else "AutoTokenizer"
+    lines = [
+        "from onnxruntime import InferenceSession",
+        f"from transformers import {library}",
+        "",
+        "tokenizer = AutoTokenizer.from_pretrained(FOLDER)",
+        'session = InferenceSession(f"{FOLDER}/model.onnx")',
+        *rows,
+        "inputs = {one.name: batch[one.name] for one in session.get_inputs()}",
+        "(logits,) = session.run(None, inputs)",
+        *answer,
+    ]
     return "\n".join(["", "```python", *lines, "```", ""])
 
 

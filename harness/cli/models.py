@@ -15,7 +15,7 @@ from harness.study.grid_options import GridOptions
 app = typer.Typer()
 
 
-ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors"])
+ExportFormat = StrEnum("ExportFormat", ["peft", "transformers", "safetensors", "onnx"])
 
 
 @app.command(cls=GridCommand, rich_help_panel="Use")
@@ -68,7 +68,8 @@ def export(
         typer.Option(
             "--format",
             help="peft: read by PeftModel.from_pretrained; transformers: merged weights with class names, for a "
-            "pipeline; safetensors: the trained tensors of any method, read by `bench predict FOLDER`. Default: "
+            "pipeline; safetensors: the trained tensors of any method, read by `bench predict FOLDER`; onnx: a graph "
+            "with the backbone, of any method that does not write (needs the extra `onnx`). Default: "
             "peft; with --best, the first of transformers, peft and safetensors that holds the model.",
         ),
     ] = None,

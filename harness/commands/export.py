@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from harness.artefacts import model_card, peft_format, restore, transformers_format
+from harness.artefacts import (
+    model_card,
+    onnx_format,
+    peft_format,
+    restore,
+    transformers_format,
+)
 from harness.artefacts.restore import StoredModel
 from harness.atomic_write import atomic_folder
 from harness.errors import UsageError
@@ -26,7 +32,11 @@ OBSTACLES: Final[Mapping[str, Callable[[StoredModel], str]]] = {
     "transformers": transformers_format.obstacle,
     "peft": peft_format.obstacle,
     "safetensors": lambda _: "",
+    "onnx": onnx_format.obstacle,
 }
+
+# The formats whose folders hold the backbone's weights too.
+WHOLE: Final = {"transformers": transformers_format.write, "onnx": onnx_format.write}
 
 
 def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) -> None:
@@ -36,7 +46,7 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         db: the database of results; not read for a folder.
         digest: the job's digest, or its beginning, or a folder that `load_folder` reads.
         folder: a folder that does not exist yet.
-        form: `peft`, `transformers` or `safetensors`.
+        form: `peft`, `transformers`, `safetensors` or `onnx`.
         at: the point of the simplex; None: its centre.
 
     Raises:
@@ -92,8 +102,8 @@ def write_folder(stored: StoredModel, folder: Path, form: str, at: str | None) -
     """
     tensors = stored.tensors_at(at)
     with atomic_folder(folder) as draft:
-        if form == "transformers":
-            names = transformers_format.write(stored, tensors, draft)
+        if form in WHOLE:
+            names = WHOLE[form](stored, tensors, draft)
         else:
             files = peft_format.files(stored, tensors) if form == "peft" else _own(stored, tensors)
             names = _write(files, draft)

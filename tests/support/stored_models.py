@@ -6,21 +6,24 @@ import torch
 
 import methods
 from harness.artefacts.restore import StoredModel
-from harness.backbones import loading
+from harness.backbones import checkpoints, loading
 from harness.jobs import BackboneSpec, DrawSpec, Job, Recipe
 from harness.ledger.reader import LedgerEntry
 from harness.streams import Streams
 from harness.tasks import REGISTRY
 
 
-def random_model(name, number, *, task="toy-sentiment", labels=None, options=None, **recipe):
-    """Return a model of a method on `tiny` or `tiny-gpt`, whose tensors differ with `number`."""
+def random_model(
+    name, number, *, task="toy-sentiment", labels=None, options=None, backbone=None, **recipe
+):
+    """Return a model of a method on a backbone (`tiny` or `tiny-gpt`), whose tensors differ with `number`."""
     known = REGISTRY[task]
-    spec = BackboneSpec(name="tiny-gpt" if known.text else "tiny", revision="0" * 8)
+    usual = "tiny-gpt" if known.text else "tiny"
+    spec = BackboneSpec(name=backbone or usual, revision=checkpoints.revision_of(backbone or usual))
     classes = tuple(known.labels) if labels is None else labels
-    backbone = replace(loading.load(spec, "cpu", writes=known.text), outputs=len(classes) or 1)
+    loaded = replace(loading.load(spec, "cpu", writes=known.text), outputs=len(classes) or 1)
     method = methods.build(name, options or {})
-    slots = method.slots(backbone)
+    slots = method.slots(loaded)
     trainable = method.trainable_parameters(slots, Streams((task, 50, number, 0)))
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
@@ -41,6 +44,8 @@ def random_model(name, number, *, task="toy-sentiment", labels=None, options=Non
         "scale": {"mean": float(number), "spread": 2.0},
         "without_vertices": list(trainable.shared),
         "products": dict(trainable.products),
+        "head": [slot.name for slot in slots if slot.role == "head"],
+        "output_layer": loaded.architecture.output_layer,
     }
     entry = LedgerEntry(
         digest=job.digest, setting=job.setting(), task=task, label=name, size=50, draw=number, seed=0,
