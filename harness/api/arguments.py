@@ -1,5 +1,7 @@
 """Arguments of Python calls, in the form in which the command line has them."""
 
+import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields
@@ -38,6 +40,25 @@ def read(call: str, values: Mapping[str, object]) -> tuple[GridOptions, RunOptio
         if name not in known:
             raise TypeError(f"{call}() has no argument {name!r}{did_you_mean(name, known)}")
     return _options(GridOptions, given), _options(RunOptions, given)
+
+
+def grid(call: str, values: Mapping[str, object]) -> GridOptions:
+    """Return the options of the grid that arguments set.
+
+    Raises:
+        TypeError: there is no such option of a grid.
+        UsageError: a value has the wrong type.
+    """
+    known = _names(GridOptions)
+    for name in values:
+        if name not in known:
+            raise TypeError(f"{call}() has no argument {name!r}{did_you_mean(name, known)}")
+    return read(call, values)[0]
+
+
+def database(db: str | Path | None) -> str:
+    """Return the name of a database; by default that of the environment variable BENCH_DB, or results.db."""
+    return os.environ.get("BENCH_DB", RunOptions().db) if db is None else str(db)
 
 
 def command(name: str, *options: GridOptions | RunOptions) -> str:
@@ -98,8 +119,10 @@ def _typed(name: str, hint: Any, value: object) -> Any:
         return value
     if get_origin(hint) is list:
         if isinstance(value, Mapping):
-            return [f"{key}={text_of(name, one)}" for key, one in value.items()]
+            return [f"{key}={_setting(name, one)}" for key, one in value.items()]
         each = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        if not all(isinstance(one, str | Path) for one in each):
+            raise UsageError(f"{name} must be text or a list of texts, got {value!r}")
         return [get_args(hint)[0](one) for one in each]
     if Path in get_args(hint):
         if not isinstance(value, str | Path):
@@ -112,7 +135,16 @@ def _typed(name: str, hint: Any, value: object) -> Any:
     return text_of(name, value)
 
 
-def text_of(name: str, value: object) -> str:
+def _setting(name: str, value: object) -> str:
+    """Return the value of an option of a method, or its values, as one would type them."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(_item(_setting(name, one)) for one in value)
+    return text_of(name, value)
+
+
+def text_of(name: str, value: Any) -> str:
     """Return a value as one would type it.
 
     Raises:
@@ -120,10 +152,17 @@ def text_of(name: str, value: object) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | Path | Sequence):
-        raise UsageError(f"{name} must be text, a number or a list of them, got {value!r}")
-    if not isinstance(value, Sequence):
+    if hasattr(value, "tolist"):  # an array, or a number of numpy
+        value = value.tolist()
+    if isinstance(value, Path | int | float) and not isinstance(value, bool):
         return str(value)
+    if not isinstance(value, list | tuple | range) or not len(value):
+        raise UsageError(f"{name} must be text, a number or a list of them, got {value!r}")
     if name in COLUMNS:
         return joined_names([str(one) for one in value])
-    return ",".join(text_of(name, one) for one in value)
+    return ",".join(_item(text_of(name, one)) for one in value)
+
+
+def _item(word: str) -> str:
+    """Return an item of a list such that the command line does not separate its words."""
+    return f'"{word}"' if re.search(r"[\s,]", word) and "(" not in word else word

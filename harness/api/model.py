@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.api import arguments
 from harness.artefacts import model_card, restore
 from harness.artefacts.restore import StoredModel
 from harness.errors import UsageError
@@ -20,13 +21,14 @@ from harness.wording import listed
 Texts = Iterable[str] | Iterable[Sequence[str]]
 # No `Sequence`: a text is a sequence of texts, too.
 SeveralModels = list[str] | list[Path] | tuple[str | Path, ...]
+Point = str | int | Sequence[float] | None  # of a simplex
 
 
-class _Classes:
+class _Loaded:
     """What one model and several models have in common."""
 
-    def __init__(self, stored: Sequence[StoredModel], at: str | None) -> None:
-        self._stored = stored[0]
+    def __init__(self, stored: Mapping[str, StoredModel], at: str | None) -> None:
+        self._stored = next(iter(stored.values()))
         self._predictor = Predictor(stored, at)
 
     @property
@@ -57,7 +59,7 @@ class _Classes:
         return found.astype(np.float64)
 
 
-class Model(_Classes):
+class Model(_Loaded):
     """A trained model in memory, on the CPU.
 
     Attributes:
@@ -69,7 +71,7 @@ class Model(_Classes):
     """
 
     def __init__(self, stored: StoredModel, at: str | None = None) -> None:
-        super().__init__([stored], at)
+        super().__init__({"": stored}, at)
 
     def predict(self, texts: Texts) -> NDArray[Any]:
         """Return the answer for each example.
@@ -104,7 +106,7 @@ class Model(_Classes):
         return f"<model {self._stored.entry.label} on {self._stored.entry.task}, {self._stored.backbone.line()}>"
 
 
-class Models(_Classes):
+class Models(_Loaded):
     """Several trained models on one backbone in memory: rows for different models share its forward passes.
 
     Attributes:
@@ -116,8 +118,8 @@ class Models(_Classes):
         at: the point of a simplex, the same in all models; None: the centroid.
     """
 
-    def __init__(self, stored: dict[str, StoredModel], at: str | None = None) -> None:
-        super().__init__(list(stored.values()), at)
+    def __init__(self, stored: Mapping[str, StoredModel], at: str | None = None) -> None:
+        super().__init__(stored, at)
         self.names = tuple(stored)
 
     def predict(self, texts: Texts, models: Sequence[str]) -> NDArray[Any]:
@@ -142,40 +144,41 @@ class Models(_Classes):
 
     def _predict(self, texts: Texts, models: Sequence[str]) -> Predictions:
         rows = read_texts(texts, self._stored)
-        if len(models) != len(rows):
-            raise UsageError(f"pass one model for each of {len(rows)} rows, got {len(models)}")
-        if unknown := sorted(set(models) - set(self.names)):
-            raise UsageError(f"no model {unknown[0]!r} is loaded: there are {listed(self.names)}")
-        numbers = {name: number for number, name in enumerate(self.names)}
-        return self._predictor.predict(rows, [numbers[name] for name in models])
+        if isinstance(models, str) or len(models) != len(rows):
+            got = repr(models) if isinstance(models, str) else len(models)
+            raise UsageError(f"pass a list with one model for each of {len(rows)} rows, got {got}")
+        for name in models:
+            if name not in self.names:
+                raise UsageError(f"no model {name!r} is loaded: there are {listed(self.names)}")
+        return self._predictor.predict(rows, models)
 
     def __repr__(self) -> str:
         return f"<{len(self.names)} models of {self._stored.entry.label}, {self._stored.backbone.line()}>"
 
 
 @overload
-def load(model: str | Path, *, db: str | Path = "results.db", at: str | None = None) -> Model: ...
+def load(model: str | Path, *, db: str | Path | None = None, at: Point = None) -> Model: ...
 
 
 @overload
-def load(
-    model: SeveralModels, *, db: str | Path = "results.db", at: str | None = None
-) -> Models: ...
+def load(model: SeveralModels, *, db: str | Path | None = None, at: Point = None) -> Models: ...
 
 
 def load(
     model: str | Path | SeveralModels,
     *,
-    db: str | Path = "results.db",
-    at: str | None = None,
+    db: str | Path | None = None,
+    at: Point = None,
 ) -> Model | Models:
     """Load a trained model, or several that share one backbone.
 
     Args:
         model: a folder of `advise`, `fit` or `bench export --format safetensors`, or the digest of a job. A list
-            loads several models of one method and of the same classes; a model is then called as its folder is.
-        db: the database of a digest.
-        at: the point of a simplex, as in `bench predict --at`; None: the centroid.
+            loads several models of one method and of the same classes; each is called as its folder, or by its
+            whole path if two folders have one name.
+        db: the database of a digest; None: `BENCH_DB`, or results.db.
+        at: the point of the simplex of a job, as in `bench predict --at`: the number of a vertex, or a list of weights;
+            None: the centroid. A folder holds one point.
 
     Raises:
         UsageError: there is no such model; or models in the list differ in more than their trained tensors, or
@@ -183,14 +186,20 @@ def load(
         Unavailable: the tensors or the backbone are missing.
         CorruptData: the files were changed.
     """
+    point = None if at is None else arguments.text_of("at", at)
+    file = arguments.database(db)
     if isinstance(model, str | Path):
-        return Model(restore.load_any(str(db), str(model)), at)
-    named = {Path(one).name: one for one in model}
-    if len(named) < len(model):
-        named = {str(one): one for one in model}
-    if not named:
+        return Model(restore.load_any(file, str(model), point), point)
+    paths = [str(one) for one in model]
+    if not paths:
         raise UsageError("load takes a model or a list of models; the list is empty")
-    return Models({name: restore.load_any(str(db), str(one)) for name, one in named.items()}, at)
+    if len(set(paths)) < len(paths):
+        raise UsageError("load takes each model once")
+    names = [Path(path).name for path in paths]
+    if len(set(names)) < len(names):
+        names = paths
+    found = [restore.load_any(file, path, point) for path in paths]
+    return Models(dict(zip(names, found, strict=True)), point)
 
 
 def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:
@@ -199,11 +208,10 @@ def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:
     Raises:
         UsageError: a row has no text, or a table lacks a column.
     """
-    if isinstance(texts, str):
+    if isinstance(texts, str | Mapping):
         raise UsageError("pass a list of texts, such as [text]")
-    if hasattr(
-        texts, "columns"
-    ):  # a table of pandas, whose iteration would give the names of its columns
+    if hasattr(texts, "itertuples"):
+        # of pandas: iteration would give the names of the columns
         names = list(stored.columns or texts.columns)
         if missing := [name for name in names if name not in texts.columns]:
             raise UsageError(
@@ -212,7 +220,8 @@ def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:
         texts = texts[names].itertuples(index=False, name=None)
     rows: list[tuple[str, ...]] = []
     for number, row in enumerate(texts):
-        parts = (row,) if isinstance(row, str) or not isinstance(row, Iterable) else tuple(row)
+        whole = isinstance(row, str | Mapping) or not isinstance(row, Iterable)
+        parts = (row,) if whole else tuple(row)
         for part in parts:
             if not isinstance(part, str) or is_blank(part):
                 raise UsageError(f"row {number} has no text, but {part!r}")

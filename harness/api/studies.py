@@ -11,14 +11,15 @@ from harness.api import arguments
 from harness.api.arguments import Settings, Value
 from harness.api.model import Model, load
 from harness.errors import ExitCode, Unavailable, UsageError
-from harness.ledger import Ledger
-from harness.ledger.database import damage_errors
+from harness.ledger import Ledger, LedgerEntry
 from harness.results.query import ResultQuery
 from harness.results.report import Report, frame
 from harness.results.runs import runs
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SIGNALLED = 128  # a shell adds the number of a signal to it
 
 Names = str | Sequence[str] | None
 Numbers = int | Sequence[int] | None
@@ -38,7 +39,7 @@ def run(
     text: Names = None,
     label: Names = None,
     test: str | Path | None = None,
-    db: str | Path = "results.db",
+    db: str | Path | None = None,
     devices: Names = None,
     yes: bool = True,
     **others: Value,
@@ -61,7 +62,7 @@ def run(
         text: the column of its texts, or two.
         label: the column of its labels.
         test: a file of test examples.
-        db: the database of results.
+        db: the database of results; None: `BENCH_DB`, or results.db.
         devices: where jobs run.
         yes: whether a run that is estimated to take more than an hour begins without a question.
         others: the other options of `bench run --help-all`.
@@ -72,43 +73,48 @@ def run(
     Raises:
         TypeError: there is no such option.
         BenchError: the request is wrong, or something that it needs is not available.
-        KeyboardInterrupt: Ctrl-C; finished results are kept.
+        KeyboardInterrupt: Ctrl-C, or the question of `yes=False` was denied; finished results are kept.
     """
     from harness.commands.run import run_grid
 
     named: dict[str, object] = {
         "methods": methods, "tasks": tasks, "sizes": sizes, "draws": draws, "model": model, "preset": preset,
-        "steps": steps, "set": set, "data": data, "text": text, "label": label, "test": test, "db": str(db),
-        "devices": devices, "yes": yes,
+        "steps": steps, "set": set, "data": data, "text": text, "label": label, "test": test,
+        "db": arguments.database(db), "devices": devices, "yes": yes,
     }  # fmt: skip
     grid, options = arguments.read("run", {**named, **others})
-    outcome = run_grid(grid, options, arguments.command("run", grid, options))
-    _raise_if_stopped(outcome.code)
-    wanted = frozenset(outcome.digests)
-    with damage_errors(options.db), Ledger(options.db) as ledger:
-        return frame(runs([one for one in ledger.entries() if one.digest in wanted], {}))
+    found: list[LedgerEntry] = []
+
+    def read(ledger: Ledger, digests: Sequence[str]) -> None:
+        wanted = frozenset(digests)
+        found[:] = [entry for entry in ledger.entries() if entry.digest in wanted]
+
+    _raise_if_stopped(run_grid(grid, options, arguments.command("run", grid, options), read))
+    return frame(runs(found, {}))
 
 
 def report(
-    db: str | Path = "results.db",
+    db: str | Path | None = None,
     *,
     baseline: str | None = None,
     methods: Names = None,
     tasks: Names = None,
     sizes: Numbers = None,
-    model: str | None = None,
+    model: str | Path | None = None,
     recipe: int | None = None,
+    method_version: str | None = None,
 ) -> Report:
     """Compare the methods of a study, as `bench report` does.
 
     Args:
-        db: the database of results.
+        db: the database of results; None: `BENCH_DB`, or results.db.
         baseline: the method that the others are compared with.
         methods: only these methods.
         tasks: only these tasks or groups.
         sizes: only these sizes.
         model: only this backbone; a part of its name is enough.
         recipe: only this recipe, by number, if there are several.
+        method_version: only this version of a method, if its results have several, such as `prefix:2`.
 
     Raises:
         UsageError: there is no such result, or there are results of several backbones or recipes.
@@ -116,18 +122,21 @@ def report(
     """
     typed = {
         name: None if value is None else arguments.text_of(name, value)
-        for name, value in {"methods": methods, "tasks": tasks, "sizes": sizes}.items()
-    }
-    return Report(ResultQuery(db=str(db), model=model, recipe=recipe, **typed), baseline)
+        for name, value in {
+            "methods": methods, "tasks": tasks, "sizes": sizes, "model": model,
+            "method_version": method_version,
+        }.items()
+    }  # fmt: skip
+    return Report(ResultQuery(db=arguments.database(db), recipe=recipe, **typed), baseline)
 
 
-def fit(folder: str | Path, *, db: str | Path = "results.db", **options: Value) -> Model:
+def fit(folder: str | Path, *, db: str | Path | None = None, **options: Value | Settings) -> Model:
     """Train the best method of a study on all labelled rows, as `bench fit` does, and return the model.
 
     Args:
         folder: a folder that does not exist yet, into which the model is written.
-        db: the database of the study.
-        options: those that `run` had.
+        db: the database of the study; None: `BENCH_DB`, or results.db.
+        options: those of the study that `run` had, without those that say how jobs run.
 
     Raises:
         TypeError: there is no such option.
@@ -135,8 +144,8 @@ def fit(folder: str | Path, *, db: str | Path = "results.db", **options: Value) 
     """
     from harness.commands.fit import fit as fit_best
 
-    grid, _ = arguments.read("fit", options)
-    return Model(fit_best(grid, str(db), Path(folder)))
+    grid = arguments.grid("fit", options)
+    return Model(fit_best(grid, arguments.database(db), Path(folder)))
 
 
 class Advice:
@@ -170,7 +179,7 @@ def advise(
     text: Names = None,
     label: str | None = None,
     kind: str | None = None,
-    model: str | None = None,
+    model: str | Path | None = None,
     budget: str | float = "10m",
     db: str | Path | None = None,
     output: str | Path | None = None,
@@ -199,9 +208,9 @@ def advise(
         AdviseOptions(
             file=Path(file),
             text=None if text is None else arguments.text_of("text", text),
-            label=None if label is None else arguments.text_of("label", [label]),
+            label=label,
             kind=kind,
-            model=model,
+            model=None if model is None else str(model),
             budget=option_reader.seconds("budget", str(budget)),
             db=None if db is None else str(db),
             output=None if output is None else Path(output),
@@ -209,13 +218,15 @@ def advise(
     )
     _raise_if_stopped(outcome.code)
     if outcome.folder is None:
-        raise Unavailable("the study did not end, and there is no model: see the messages above")
+        raise Unavailable(
+            "the study did not end, and there is no model: the messages above say why"
+        )
     return Advice(outcome.query, outcome.folder)
 
 
 def _raise_if_stopped(code: int) -> None:
     """Raise an error for the exit codes that leave no results to return."""
-    if code >= ExitCode.INTERRUPTED:
+    if code > SIGNALLED:
         raise KeyboardInterrupt
     if code == ExitCode.USAGE:
         raise UsageError("the run was not confirmed: pass yes=True")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -211,13 +212,27 @@ def load_folder(folder: Path) -> StoredModel:
         ) from error
 
 
-def load_any(db: str, name: str) -> StoredModel:
+def load_any(db: str, name: str, at: str | None = None) -> StoredModel:
     """Load a model from a folder of that name, if there is one, or else that of a job with this digest.
 
+    Args:
+        db: path or URL of the database.
+        name: the folder, or the first digits of the digest.
+        at: the point of the simplex that is asked for.
+
     Raises:
-        UsageError, Unavailable, CorruptData: as `load_folder` and `load`.
+        UsageError: a point is asked for, and the folder holds one; or there is no such folder or job.
+        Unavailable, CorruptData: as `load_folder` and `load`.
     """
-    return load_folder(Path(name)) if Path(name).is_dir() else load(db, name)
+    if Path(name).is_dir():
+        if at is not None:
+            raise UsageError(
+                f"{name} holds one point: choose it when it is exported from a job (`bench export --at`)"
+            )
+        return load_folder(Path(name))
+    if not re.fullmatch("[0-9a-fA-F]+", name):
+        raise UsageError(f"there is no folder {name}, and a digest has only digits and a to f")
+    return load(db, name)
 
 
 def load(db: str, digest: str) -> StoredModel:

@@ -199,7 +199,7 @@ def run(grid: GridOptions, options: RunOptions, help_all: HelpAll = False) -> No
     """
     from harness.commands.run import run_grid
 
-    raise typer.Exit(run_grid(grid, options).code)
+    raise typer.Exit(run_grid(grid, options))
 
 
 @app.command(cls=GridCommand, rich_help_panel="Compute")

@@ -100,8 +100,8 @@ def advise(options: AdviseOptions) -> AdviseOutcome:
     grid, plan = _fitted(_grid(options, columns, out), options.budget, log)
     _check_database(db, plan)
     _print_command(out, "run", _words(grid, db))
-    query = ResultQuery(db=db, methods=grid.methods, sizes=grid.sizes)
-    code = run_grid(grid, RunOptions(db=db, yes=True), _command("run", _words(grid, db))).code
+    query = ResultQuery(db=db, methods=grid.methods, tasks=",".join(plan.tasks), sizes=grid.sizes)
+    code = run_grid(grid, RunOptions(db=db, yes=True), _command("run", _words(grid, db)))
     if code not in (ExitCode.SUCCESS, ExitCode.NEGATIVE):  # some jobs may have failed or diverged
         return AdviseOutcome(code, query, None)
     choice = best_model.choose(query, {job.digest for job in plan.jobs})

@@ -57,7 +57,7 @@ def run_demo() -> int:
                 f"{DB} has {plural(len(others), 'result')} of another study: "
                 "move the file, or start the demo in another folder"
             )
-    code = run_grid(GRID, OPTIONS).code
+    code = run_grid(GRID, OPTIONS)
     if code == ExitCode.SUCCESS:
         _print_report(Console())
     return code

@@ -54,9 +54,7 @@ def export_job(db: str, digest: str, folder: Path, form: str, at: str | None) ->
         Unavailable, CorruptData: the tensors are missing or were changed.
         CannotWrite: the folder exists or cannot be made.
     """
-    if at is not None and Path(digest).is_dir():
-        raise UsageError(f"{digest} holds one point: choose it when it is exported from a job")
-    stored = restore.load_any(db, digest)
+    stored = restore.load_any(db, digest, at)
     _check_format(stored, form)
     write_folder(stored, folder, form, at)
 

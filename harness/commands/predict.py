@@ -17,7 +17,7 @@ from harness.artefacts.restore import StoredModel
 from harness.atomic_write import write_output
 from harness.errors import UsageError
 from harness.scheduling.summary import print_line
-from harness.tasks.files.cells import as_number, column_names, is_blank, text_problem
+from harness.tasks.files.cells import as_label, as_number, column_names, is_blank, text_problem
 from harness.tasks.files.delimiters import delimiter_named
 from harness.tasks.files.file_table import FileTable, Reading
 from harness.tasks.files.problems import Problems
@@ -62,30 +62,36 @@ def predict_job(
         CannotWrite: the output cannot be written.
     """
     _check(request, as_json=as_json)
-    if at is not None and Path(digest).is_dir():
-        raise UsageError(f"{digest} holds one point: choose it with `bench export --at`")
-    folders = None if request.model_column is None else _model_folders(Path(digest))
-    stored = (
-        restore.load_any(db, digest)
-        if folders is None
-        else restore.load_folder(next(iter(folders.values())))
-    )
     if request.file is None:
+        stored = restore.load_any(db, digest, at)
         check_count(stored, len(request.texts))
         (prediction,) = predict_texts(stored, [tuple(request.texts)], at)
         _print_prediction(stored, prediction, as_json=as_json)
         return
-    table, texts = read_texts(stored, request)
-    names = _model_names(table, texts, request, folders or {})
-    texts = [None if name is None else row for row, name in zip(texts, names, strict=True)]
+    if request.model_column is None:
+        models = {"": restore.load_any(db, digest, at)}
+        table = _read(request, models[""].columns)
+        names: list[str] = [""] * len(table.rows)
+    else:
+        folders = _model_folders(Path(digest))
+        table = _read(request, ())
+        names = _model_names(table, request.model_column, folders)
+        # Without a name in any row, one of them says which columns the answers have.
+        used = dict.fromkeys(name for name in names if name) or [next(iter(folders))]
+        models = {name: restore.load_folder(folders[name]) for name in used}
+    stored = next(iter(models.values()))
+    table, texts = read_texts(stored, request, table)
+    if request.model_column is not None:
+        texts = [row if name else None for row, name in zip(texts, names, strict=True)]
     log = Console(stderr=True)
     for note in (*table.notes, *_unanswered(table, texts, request)):
         print_line(log, f"note: {note}")
-    asked = [row for row in texts if row is not None]
-    used = list(dict.fromkeys(name for name in names if name is not None))
-    models = [restore.load_folder(folders[name]) for name in used] if folders else [stored]
-    numbers = [used.index(name) for name in names if name is not None]
-    found = Predictor(models, at).predict(asked, numbers) if asked else Predictions([])
+    asked = [(row, name) for row, name in zip(texts, names, strict=True) if row is not None]
+    found = Predictions([])
+    if asked:
+        found = Predictor(models, at).predict(
+            [row for row, _ in asked], [name for _, name in asked]
+        )
     answers = iter(_as_dictionaries(stored, found))
     content = _as_csv(stored, table, [None if row is None else next(answers) for row in texts])
     if request.output is None:
@@ -113,7 +119,7 @@ def predict_texts(
     Raises:
         UsageError: an example has another number of texts than those of the task.
     """
-    return _as_dictionaries(stored, Predictor([stored], at).predict(texts))
+    return _as_dictionaries(stored, Predictor({"": stored}, at).predict(texts))
 
 
 def _as_dictionaries(stored: StoredModel, predictions: Predictions) -> list[dict[str, Any]]:
@@ -122,38 +128,47 @@ def _as_dictionaries(stored: StoredModel, predictions: Predictions) -> list[dict
     if predictions.probabilities is not None:
         for one, row in zip(found, predictions.probabilities.tolist(), strict=True):
             one["probabilities"] = dict(zip(stored.labels, row, strict=True))
-    for one, threshold in zip(
-        found, predictions.thresholds, strict=False
-    ):  # only of multilabel tasks
-        one["threshold"] = threshold
+    if predictions.thresholds:
+        for one, threshold in zip(found, predictions.thresholds, strict=True):
+            one["threshold"] = threshold
     return found
 
 
-def read_texts(
-    stored: StoredModel, request: PredictRequest
-) -> tuple[FileTable, list[tuple[str, ...] | None]]:
-    """Return a file's table and the texts of each row; None for a row that lacks one.
-
-    Args:
-        stored: the trained model.
-        request: names the file and, unless they are those of the model's task, its text columns.
+def _read(request: PredictRequest, columns: Sequence[str]) -> FileTable:
+    """Return the table of the file; `columns` are those of the texts, as far as they are known.
 
     Raises:
-        UsageError: the file cannot be read, its text columns are ambiguous, or a text cannot be used.
+        UsageError: the file cannot be read.
     """
     path, problems = request.file, Problems()
     assert path is not None
-    wanted = tuple(column_names(request.columns)) if request.columns is not None else ()
+    wanted = column_names(request.columns) if request.columns is not None else columns
+    more = [] if request.model_column is None else [request.model_column]
     reading = Reading(
-        needed=(
-            *(wanted or stored.columns),
-            *([request.model_column] if request.model_column is not None else []),
-        ),
+        needed=(*wanted, *more),
         delimiter=delimiter_named(request.delimiter) if request.delimiter is not None else None,
         encoding=request.encoding,
     )
     table = read_table(path, read_bytes(path), problems, reading)
     problems.raise_if_any()
+    return replace(table, notes=(*table.notes, *problems.notes))
+
+
+def read_texts(
+    stored: StoredModel, request: PredictRequest, table: FileTable
+) -> tuple[FileTable, list[tuple[str, ...] | None]]:
+    """Return a file's table, with notes, and the texts of each row; None for a row that lacks one.
+
+    Args:
+        stored: the trained model.
+        request: names the text columns, unless they are those of the model's task.
+        table: that of the file.
+
+    Raises:
+        UsageError: the text columns are ambiguous, or a text cannot be used.
+    """
+    path, problems = request.file, Problems()
+    wanted = tuple(column_names(request.columns)) if request.columns is not None else ()
     names = wanted or _text_columns(stored, table)
     if stored.columns and not wanted and tuple(names) != tuple(stored.columns):
         taken_as = listed(map(repr, names))
@@ -162,7 +177,6 @@ def read_texts(
             f"on {listed(stored.columns)}"
         )
         table = replace(table, notes=(*table.notes, f"{table.name}: {note}"))
-    table = replace(table, notes=(*table.notes, *problems.notes))
     table.lacks(names, problems)
     if len(set(names)) < len(names):
         problems.add(f"--text names the column {names[0]!r} twice")
@@ -201,34 +215,22 @@ def _model_folders(parent: Path) -> dict[str, Path]:
     return found
 
 
-def _model_names(
-    table: FileTable,
-    texts: Sequence[tuple[str, ...] | None],
-    request: PredictRequest,
-    known: Mapping[str, Path],
-) -> list[str | None]:
-    """Return the name of the model that answers each row; None for a row without text or name.
-
-    Without a model column, all rows that have a text have the name "".
+def _model_names(table: FileTable, column: str, known: Mapping[str, Path]) -> list[str]:
+    """Return the name of the model that answers each row; empty if the row names none.
 
     Raises:
         UsageError: there is no such column, or no model of a name.
     """
-    column, problems = request.model_column, Problems()
-    if column is None:
-        return [None if row is None else "" for row in texts]
+    problems = Problems()
     table.lacks([column], problems)
     problems.raise_if_any()
-    names: list[str | None] = []
-    for position, row, text in zip(table.positions, table.rows, texts, strict=True):
-        value = row.get(column)
-        if text is None or value is None or (isinstance(value, str) and is_blank(value)):
-            names.append(None)
-            continue
-        name = table.text(row, column, position, problems)
-        if name is not None and name not in known:
+    names = [
+        "" if table.repeats_header(row, table.columns) else as_label(row.get(column))
+        for row in table.rows
+    ]
+    for position, name in zip(table.positions, names, strict=True):
+        if name and name not in known:
             problems.add(f"{position}: no model {name!r}; there are {listed(known)}")
-        names.append(name)
     problems.raise_if_any()
     return names
 

@@ -80,8 +80,6 @@ def write_report(
         raise UsageError("--open requires --format html")
     if form != "html" and task_files and not characteristics:
         raise UsageError("--task-file requires --format html or --characteristics")
-    if form == "csv":
-        _refuse_in_csv(characteristics=characteristics, temperature=temperature, classes=classes)
     tasks = [task_file.read(path) for path in task_files]
     found = Report(query, baseline, tasks)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
@@ -103,17 +101,6 @@ def write_report(
         if browse:
             webbrowser.open(output.absolute().as_uri())
     return int(strict and any(note.level == "red" for note in found.comparison.notes))
-
-
-def _refuse_in_csv(**options: bool) -> None:
-    """Raise UsageError for options that have no columns in CSV."""
-    problems = [
-        f"--{name} is not available with --format csv: choose another"
-        for name, given in options.items()
-        if given
-    ]
-    if problems:
-        raise UsageError(*problems)
 
 
 def command_line() -> str:

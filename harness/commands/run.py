@@ -4,12 +4,11 @@ import math
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from rich.console import Console
 
@@ -45,25 +44,20 @@ from harness.training.ticket import Ticket
 from harness.wording import duration, plural
 
 
-class RunOutcome(NamedTuple):
-    """How a run ended.
-
-    Attributes:
-        code: the exit code.
-        digests: those of every job of the grid, whether it was run now, earlier or not at all.
-    """
-
-    code: int
-    digests: list[str]
-
-
-def run_grid(grid: GridOptions, options: RunOptions, command: str = "") -> RunOutcome:
-    """Run the jobs of a grid that have not been run or are to be tried again.
+def run_grid(
+    grid: GridOptions,
+    options: RunOptions,
+    command: str = "",
+    read: Callable[[Ledger, Sequence[str]], None] = lambda _, __: None,
+) -> int:
+    """Run the jobs of a grid that have not been run or are to be tried again, and return the exit code.
 
     Args:
         grid: which jobs.
         options: how they run.
         command: the command line that the ledger records; empty: that of this process.
+        read: called at the end with the ledger, which may be a temporary one, and the digests of all jobs of the grid,
+            whether they were run now, earlier or not at all.
 
     Raises:
         BenchError: The request is wrong, or something that it needs is not available.
@@ -96,7 +90,8 @@ def run_grid(grid: GridOptions, options: RunOptions, command: str = "") -> RunOu
         _announce(out, plan, len(jobs))
         if not jobs:
             _record_plan(ledger, checked, plan)
-            return RunOutcome(finish(out, ledger, plan, db, failed_now=False), digests)
+            read(ledger, digests)
+            return finish(out, ledger, plan, db, failed_now=False)
         estimates: Mapping[str, JobEstimate] = {}
         if _is_local(options) and device_choice.is_cpu(checked.devices):
             worker_start.start_server()
@@ -117,7 +112,8 @@ def run_grid(grid: GridOptions, options: RunOptions, command: str = "") -> RunOu
             raise
         ledger.begin(command or " ".join(["bench", *sys.argv[1:]]))
         code = _work(out, ledger, plan, tickets, executor, options, retry, db, added)
-        return RunOutcome(code, digests)
+        read(ledger, digests)
+        return code
 
 
 def _check_ledger(ledger: Ledger, checked: CheckedCommand, plan: Plan) -> list[str]:
@@ -277,11 +273,8 @@ def _executor(devices: list[str], options: RunOptions) -> Executor:
 
         return RayExecutor(options.ray_address, 1 if options.timing else int(options.jobs))
     if options.inline:
-        import torch
-
         from harness.scheduling.executors.inline import InlineExecutor
 
-        torch.set_num_threads(1)  # as in a worker: sums are added in the same order
         return InlineExecutor(devices[0])
     from harness.scheduling.executors.local import LocalExecutor
 

@@ -22,6 +22,7 @@ from reports.analysis.verdict import verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+NOT_IN_CSV = ("characteristics", "temperature", "classes")
 COLUMNS = (
     *("method", "task", "size", "draw", "seed", "status", "score", "dev_score"),
     *("n_train", "n_dev", "n_test", "trained", "stored"),
@@ -86,7 +87,7 @@ class Report:
 
         Args:
             form: `terminal`, `markdown`, `latex`, `html`, `csv` or `json`.
-            command: the command line that its header names; empty: the one that writes this report.
+            command: the command line that its header names; empty: `bench report` with these options.
             width: of a terminal, in characters.
             color: whether the terminal understands styles.
             full: whether it has all tables and notes.
@@ -96,12 +97,16 @@ class Report:
             UsageError: the report has no such part.
             ValueError: there is no such format.
         """
+        if form == "csv" and (given := [name for name in NOT_IN_CSV if parts.get(name)]):
+            raise UsageError(
+                *(f"--{name} is not available with --format csv: choose another" for name in given)
+            )
         shows_texts = form == "html" or parts.get("characteristics")
         try:
             return render(
                 self.comparison,
                 format=form,
-                command=command or self._command(),
+                command=command or self._command(form, full=full, **parts),
                 width=width,
                 color=color,
                 full=full,
@@ -118,15 +123,16 @@ class Report:
         """Return what a notebook shows."""
         return self.text("markdown")
 
-    def _command(self) -> str:
+    def _command(self, form: str, **more: Any) -> str:
         """Return the command that writes this report."""
         options = {one.name: getattr(self._query, one.name) for one in fields(self._query)}
-        options["baseline"] = self._baseline
+        options |= {"baseline": self._baseline, **more}
+        options["format"] = None if form == "terminal" else form
         words = [
             word
             for name, value in options.items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
+            if value not in (None, False)
+            for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
         ]
         return redact(shlex.join(["bench", "report", *words]))
 

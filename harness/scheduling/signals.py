@@ -46,7 +46,7 @@ class StopSignals:
 def watch_signals(*, in_process: bool = False) -> Iterator[StopSignals]:
     """Inside the block, count SIGINT, SIGTERM and SIGHUP, which then do not end the program.
 
-    Python handles signals in the main thread only: in another one, such as that of a web page, none is counted.
+    Python handles signals in the main thread only: in another one, as of a web server, none is counted.
 
     Args:
         in_process: see `StopSignals`.

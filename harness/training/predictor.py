@@ -7,8 +7,9 @@ prefixes of many users in one batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from harness.artefacts.restore import StoredModel
@@ -47,8 +48,10 @@ class Predictions:
 class Predictor:
     """Trained models in memory, on the CPU.
 
+    Several threads may call `predict`; their calls run one after the other.
+
     Args:
-        models: one trained model, or several of the same backbone, method and classes.
+        models: one trained model, or several of the same backbone, method and classes, by name.
         at: the point of the simplex; None: the centroid.
 
     Raises:
@@ -56,14 +59,15 @@ class Predictor:
         Unavailable: the backbone cannot be loaded.
     """
 
-    def __init__(self, models: Sequence[StoredModel], at: str | None = None) -> None:
+    def __init__(self, models: Mapping[str, StoredModel], at: str | None = None) -> None:
         import torch
 
         from harness.backbones import loading
 
-        first = self.stored = models[0]
-        for other in models[1:]:
-            _check_alike(first, other)
+        _check_alike(models)
+        first = self.stored = next(iter(models.values()))
+        self._numbers = {name: number for number, name in enumerate(models)}
+        self._lock = Lock()
         self._backbone = replace(
             loading.load(first.backbone, "cpu", writes=first.writes),
             outputs=len(first.labels) or 1,
@@ -73,47 +77,51 @@ class Predictor:
             apart=first.texts == 2 and first.method.reads_apart,
         )
         self._slots = first.method.slots(self._backbone)
-        found = [model.tensors_at(at) for model in models]
+        found = [model.tensors_at(at) for model in models.values()]
         # {slot: [models, ...]}; of one model, a view, since it may have all tensors of a backbone
         self._tensors = {
             name: torch.stack([one[name] for one in found]) if found[1:] else tensor[None]
             for name, tensor in found[0].items()
         }
-        self._targets = [] if first.writes else [_target(model) for model in models]
+        self._targets = [] if first.writes else [_target(model) for model in models.values()]
         self._alone = len(models) == 1
         if not self._alone:
             self._check_slots()
 
     def predict(
-        self, texts: Sequence[tuple[str, ...]], models: Sequence[int] | None = None
+        self, texts: Sequence[tuple[str, ...]], models: Sequence[str] | None = None
     ) -> Predictions:
         """Return what the models predict for each text or pair of texts.
 
         Args:
             texts: one text or two for each example.
-            models: the number of the model that answers each example, from 0; None: the first model answers all.
+            models: the name of the model that answers each example; None: the first model answers all.
 
         Raises:
             UsageError: an example has another number of texts than those of the task.
         """
+        for count in {len(text) for text in texts}:
+            check_count(self.stored, count)
+        if not texts:
+            return Predictions([])
+        numbers = [0] * len(texts) if models is None else [self._numbers[name] for name in models]
+        with self._lock:  # all calls share the slots
+            return self._predict([Example(text, 0) for text in texts], numbers)
+
+    def _predict(self, rows: Sequence[Example], models: Sequence[int]) -> Predictions:
         import torch
 
         from harness.training.adapted_model import AdaptedModel, predict
         from harness.training.rows import encoding
 
-        for count in {len(text) for text in texts}:
-            check_count(self.stored, count)
-        if not texts:
-            return Predictions([])
         adapted = AdaptedModel(self._backbone, self._slots, None)  # type: ignore[arg-type]  # nothing is trained here
-        rows = [Example(text, 0) for text in texts]
-        numbers = torch.tensor([0] * len(texts) if models is None else models)
+        numbers = torch.tensor(models)
         if self.stored.writes:
             return Predictions(self._written(adapted, rows, numbers))
         encoded = encoding.encode(self._backbone, rows)
         # The tensors of one model need no row axis, and then they fit every slot.
         logits = predict(adapted, self._of, encoded, None if self._alone else numbers)
-        return self._of_logits(logits, numbers.tolist())
+        return self._of_logits(logits, models)
 
     def _written(
         self, adapted: AdaptedModel, rows: Sequence[Example], numbers: Tensor
@@ -208,13 +216,15 @@ def _named(classes: Sequence[str], label: Any) -> Answer:
     return classes[int(label)] if classes else float(label)
 
 
-def _check_alike(first: StoredModel, other: StoredModel) -> None:
-    """Raise UsageError if two models cannot share a backbone and its slots."""
-    before, after = _shared(first), _shared(other)
-    if different := [name for name, part in before.items() if part != after[name]]:
-        raise UsageError(
-            f"models that are loaded together differ in their {listed(different)}: load them one by one"
-        )
+def _check_alike(models: Mapping[str, StoredModel]) -> None:
+    """Raise UsageError if models cannot share a backbone and its slots."""
+    parts = {name: _shared(model) for name, model in models.items()} if len(models) > 1 else {}
+    first = next(iter(parts), "")
+    for name, found in parts.items():
+        if different := [part for part, value in found.items() if value != parts[first][part]]:
+            raise UsageError(
+                f"the models {first} and {name} differ in their {listed(different)}: load them one by one"
+            )
 
 
 def _shared(model: StoredModel) -> dict[str, Any]:

@@ -10,9 +10,16 @@ from harness.training.ticket import Ticket
 
 
 class InlineExecutor:
-    """An executor whose only worker is this process: `events` runs the pack."""
+    """An executor whose only worker is this process: `events` runs the pack.
+
+    Until it is closed, torch uses one thread, as in a worker: sums are added in the same order.
+    """
 
     def __init__(self, device: str, work: Work = run_pack) -> None:
+        import torch
+
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
         self.devices = (device,)
         self._work = work
         self._tickets: tuple[Ticket, ...] = ()
@@ -46,5 +53,8 @@ class InlineExecutor:
     def kill_worker(self, worker: int) -> None:
         """Do nothing: the worker is this process."""
 
-    def close(self, *, kill: bool) -> None:
-        """Do nothing: the worker is this process."""
+    def close(self, *, kill: bool) -> None:  # noqa: ARG002  # nothing runs between two calls
+        """Let torch use its threads again."""
+        import torch
+
+        torch.set_num_threads(self._threads)

@@ -23,6 +23,7 @@ from harness.errors import Unavailable
 from harness.scheduling.executors.base import SIGNALS, THREAD_VARIABLES
 
 PRELOADED = "harness.scheduling.executors.preloaded"
+_starting = threading.Lock()  # two threads of a program may each call `harness.run`
 _server = {"started": False}  # a dict, so that a function can change it
 
 
@@ -58,6 +59,7 @@ def starting(device: str) -> Iterator[None]:
     Raises:
         Unavailable: the system has no file descriptors, processes or shared memory left.
     """
+    _starting.acquire()  # the environment and the main module are those of the whole process
     before = dict(os.environ)
     try:
         with _signals_blocked(), _without_main_module():
@@ -72,6 +74,7 @@ def starting(device: str) -> Iterator[None]:
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         os.environ |= before
+        _starting.release()
 
 
 def _environment(device: str) -> Mapping[str, str]:

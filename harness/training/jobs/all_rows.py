@@ -122,7 +122,7 @@ def _trained(
         if threshold is not None and isinstance(target, SetTarget):
             target = replace(target, threshold=threshold)
         return AllRowsModel(
-            adapted.trainable.decoded(),
+            {name: tensor.cpu() for name, tensor in adapted.trainable.decoded().items()},
             metadata(ticket.job, ticket.task, adapted, target),
             len(rows),
             draw.fingerprint,

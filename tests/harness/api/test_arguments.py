@@ -4,6 +4,7 @@ import inspect
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import harness
@@ -37,6 +38,34 @@ def test_a_column_in_a_list_may_have_a_comma():
     assert (grid.text, grid.label) == ('"what, exactly",why', "a,b")
 
 
+def test_numbers_of_numpy_and_flags_of_methods_are_values():
+    """Arrays are lists, and an item with spaces stays one item."""
+    grid, _ = arguments.read(
+        "run",
+        {
+            "sizes": np.array([50, 100]), "draws": np.int64(4), "test_limit": range(3, 5),
+            "set": {"lora.rslora": True, "prompt.words": ["a good film", "b"], "x": ("simplex(a=2, b=3)",)},
+        },
+    )  # fmt: skip
+    assert (grid.sizes, grid.draws, grid.test_limit) == ("50,100", "4", "3,4")
+    assert grid.set_ == [
+        "lora.rslora=true", 'prompt.words="a good film",b', "x=simplex(a=2, b=3)",
+    ]  # fmt: skip
+
+
+def test_the_database_is_that_of_the_environment(monkeypatch):
+    """As for the commands."""
+    monkeypatch.setenv("BENCH_DB", "study.db")
+    assert arguments.database(None) == "study.db"
+    assert arguments.database(Path("other.db")) == "other.db"
+
+
+def test_fit_takes_no_options_of_a_run():
+    """They would have no effect."""
+    with pytest.raises(TypeError, match=r"fit\(\) has no argument 'devices'"):
+        arguments.grid("fit", {"tasks": "toy-sentiment", "devices": "cpu"})
+
+
 def test_an_unknown_argument_is_named_with_the_right_one():
     """As Python does for its own functions, but with a suggestion."""
     with pytest.raises(TypeError, match=r"run\(\) has no argument 'test_limt'.*test_limit"):
@@ -51,6 +80,9 @@ def test_an_unknown_argument_is_named_with_the_right_one():
         ("data", 3, "data must be the name of a file, got 3"),
         ("draws", True, "draws must be text, a number or a list of them, got True"),
         ("sizes", {50}, "sizes must be text, a number or a list of them"),
+        ("methods", [], "methods must be text, a number or a list of them"),
+        ("methods", b"lora", "methods must be text, a number or a list of them"),
+        ("task_file", 3, "task_file must be text or a list of texts"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(name, value, message):

@@ -81,6 +81,8 @@ def test_a_table_is_read_by_the_columns_of_the_training_data():
         ([float("nan")], "row 0 has no text, but nan"),
         ([("a", "b")], "has one text, got 2"),
         (["a \ud800"], "row 0: "),
+        ([{"text": "a film"}], "row 0 has no text, but {'text'"),
+        ({"text": ["a film"]}, "pass a list of texts"),
     ],
 )
 def test_what_is_no_text_is_refused(texts, message):
@@ -121,6 +123,12 @@ def test_a_folder_loads_alone_and_several_on_one_backbone(folders):
         several.predict(TEXTS, ["bob", "ann", "dan"])
     with pytest.raises(UsageError, match="one model for each of 3 rows, got 1"):
         several.predict(TEXTS, ["bob"])
+    with pytest.raises(UsageError, match="got 'bob'"):
+        several.predict(TEXTS, "bob")
+    with pytest.raises(UsageError, match="each model once"):
+        load([folders[0], folders[0]])
+    with pytest.raises(UsageError, match="holds one point"):
+        load(folders[0], at=1)
     with pytest.raises(UsageError, match="the list is empty"):
         load([])
 
@@ -142,6 +150,37 @@ def test_a_column_names_the_model_of_each_row(bench, tmp_path):
             assert float(out["p(positive)"][row]) == pytest.approx(expected[1], abs=1e-5)
         else:
             assert out["answer"][row] == ""
+
+
+def test_folders_of_one_name_are_called_by_their_paths(folders, tmp_path):
+    """And one of a list is still a model of a list."""
+    (tmp_path / "more").mkdir()
+    other = folders[0].rename(tmp_path / "more" / "bob")
+    assert load([folders[1], other]).names == (str(folders[1]), str(other))
+    assert load([other]).names == ("bob",)
+
+
+def test_a_folder_that_is_not_there_is_named():
+    """And not a database, which nobody asked for."""
+    with pytest.raises(UsageError, match="there is no folder modle"):
+        load("modle")
+
+
+@pytest.mark.usefixtures("folders")
+def test_models_that_no_row_names_do_not_count(bench, tmp_path):
+    """A folder with other classes, in front of the others, changes nothing in the answers."""
+    other = random_model("lora", 5, labels=("no", "perhaps", "yes"))
+    export.write_folder(other, tmp_path / "aaa", "safetensors", None)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a film", "user": "bob"}\n{"text": "a film", "user": "ann"}\n')
+    words = ("--csv", file, "--text", "text", "--model-column", "user")
+    ended = bench(tmp_path, "predict", tmp_path, *words)
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[0] == "text,user,answer,p(negative),p(positive)"
+    file.write_text('{"text": "a film", "user": "bob"}\n{"text": "a film", "user": "aaa"}\n')
+    ended = bench(tmp_path, "predict", tmp_path, *words)
+    assert ended.code == 2
+    assert "the models bob and aaa differ in their classes" in ended.err
 
 
 @pytest.mark.usefixtures("folders")

@@ -63,6 +63,26 @@ def test_a_part_of_a_study_returns_its_own_jobs(study):
     assert list(run(**{**STUDY, "sizes": 16}, db=db, inline=True)["size"]) == [16, 16]
 
 
+def test_the_smoke_check_and_a_part_of_a_grid_return_their_rows(tmp_path, monkeypatch):
+    """Although the first keeps no database, and the second names it by its number."""
+    monkeypatch.chdir(tmp_path)
+    part = {**STUDY, "sizes": 8, "shard": "1/2", "inline": True}
+    assert len(run(**part)) == 1
+    assert [path.name for path in tmp_path.glob("*.db")] == ["results.1-of-2.db"]
+    smoke = run(preset="smoke", methods="features", inline=True)
+    assert set(smoke["status"]) == {"done"}
+    assert len(list(tmp_path.glob("*.db"))) == 1
+
+
+def test_torch_has_its_threads_again(study):
+    """A run in this process uses one thread, and gives the others back."""
+    import torch
+
+    torch.set_num_threads(2)
+    run(**{**STUDY, "sizes": 12}, db=study[1], inline=True)
+    assert torch.get_num_threads() == 2
+
+
 def test_the_ledger_names_the_command_and_not_the_script(study):
     """`bench show` can be repeated in a shell."""
     _, db = study
@@ -87,8 +107,12 @@ def test_a_report_has_the_numbers_of_the_command(study, bench):
     assert f"bench report --db {db} --sizes 8,16" in found.text("terminal", full=True).replace(
         "\n", " "
     )
+    named = found.text("markdown", full=True, command="")
+    assert "--format markdown --full" in named.replace("\n", " ") or "--full" in named
     with pytest.raises(ValueError, match="word"):
         found.text("word")
+    with pytest.raises(UsageError, match="--classes is not available with --format csv"):
+        found.text("csv", classes=True)
 
 
 def test_a_wrong_request_raises_what_the_command_prints(study):
@@ -105,6 +129,7 @@ def test_a_wrong_request_raises_what_the_command_prints(study):
     [
         (ExitCode.INTERRUPTED, KeyboardInterrupt),
         (ExitCode.TERMINATED, KeyboardInterrupt),
+        (129, KeyboardInterrupt),  # SIGHUP
         (ExitCode.USAGE, UsageError),
     ],
 )

@@ -557,10 +557,12 @@ def test_the_columns_of_the_tasks_own_data_are_found(trained, tmp_path):
     path = tmp_path / "rows.csv"
     asked = predict.PredictRequest(texts=(), file=path, columns=None, output=None)
     path.write_text("id,sentence2,sentence1\n7,second,first\n")
-    assert predict.read_texts(mrpc, asked)[1] == [("first", "second")]
+    assert predict.read_texts(mrpc, asked, predict._read(asked, mrpc.columns))[1] == [
+        ("first", "second")
+    ]
     path.write_text("id,sentence2,other\n7,second,first\n")
     with pytest.raises(UsageError, match="id, sentence2, other"):
-        predict.read_texts(mrpc, asked)
+        predict.read_texts(mrpc, asked, predict._read(asked, mrpc.columns))
 
 
 # -- cards
