@@ -105,7 +105,7 @@ class Features(Method):
                 pooled[:] = [(sums / real.sum(1, keepdim=True)).to(states)]
             else:
                 token = real.cumsum(1).argmax(1) if slots.architecture.causal else 0 * real[:, 0]
-                pooled[:] = [states[range(len(states)), token]]
+                pooled[:] = [states[torch.arange(states.shape[0], device=states.device), token]]
 
         def classify(module: Any, _inputs: Any, _output: Tensor) -> Tensor:  # [rows, outputs]
             features = _of_pairs(pooled[0]) if slots.backbone.apart else pooled[0]
@@ -171,7 +171,7 @@ def _of_pairs(states: Tensor) -> Tensor:
     import torch
     from torch.nn.functional import cosine_similarity
 
-    first, second = states.chunk(2)  # [rows, hidden] each
+    first, second = states.unflatten(0, (2, -1))  # [rows, hidden] each
     cosine = cosine_similarity(first, second)[:, None]  # [rows, 1]
     return torch.cat([first * second, (first - second).abs(), cosine], dim=1)
 

@@ -175,7 +175,12 @@ def _check(graph: _Graph, batch: dict[str, Tensor], longest: int, path: Path) ->
         with torch.no_grad():
             expected = graph.logits(part).numpy()
         given = {name: one.numpy() for name, one in part.items() if name in known}
-        (found,) = session.run(None, given)
+        try:
+            (found,) = session.run(None, given)
+        except Exception as error:  # onnxruntime has classes of its own for every kind
+            raise Unavailable(
+                f"the graph does not take any number of rows and tokens ({type(error).__name__}): use another --format"
+            ) from error
         gap = np.abs(found - expected).max()
         if not gap <= TOLERANCE * max(1.0, np.abs(expected).max()):
             raise Unavailable(

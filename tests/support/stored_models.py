@@ -23,6 +23,7 @@ def random_model(
     classes = tuple(known.labels) if labels is None else labels
     loaded = replace(loading.load(spec, "cpu", writes=known.text), outputs=len(classes) or 1)
     method = methods.build(name, options or {})
+    loaded = replace(loaded, apart=known.pair and method.reads_apart)
     slots = method.slots(loaded)
     trainable = method.trainable_parameters(slots, Streams((task, 50, number, 0)))
     generator = torch.Generator().manual_seed(number)
