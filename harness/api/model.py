@@ -14,7 +14,7 @@ from harness.artefacts import model_card, restore
 from harness.artefacts.restore import StoredModel
 from harness.errors import UsageError
 from harness.tasks.files.cells import is_blank, text_problem
-from harness.training.predictor import Predictions, Predictor
+from harness.training.predictor import Predictions, Predictor, check_count
 from harness.wording import listed
 
 # One text for each example, or two texts for each example of a pair task.
@@ -228,4 +228,6 @@ def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:
             if problem := text_problem(part):
                 raise UsageError(f"row {number}: {problem}")
         rows.append(parts)
+    for count in {len(row) for row in rows}:
+        check_count(stored, count)
     return rows

@@ -98,10 +98,10 @@ class Predictor:
             models: the name of the model that answers each example; None: the first model answers all.
 
         Raises:
-            UsageError: an example has another number of texts than those of the task.
+            UsageError: an example has neither one text nor two.
         """
-        for count in {len(text) for text in texts}:
-            check_count(self.stored, count)
+        if {len(text) for text in texts} - {1, 2}:
+            raise UsageError("pass one text, or the two texts of a pair")
         if not texts:
             return Predictions([])
         numbers = [0] * len(texts) if models is None else [self._numbers[name] for name in models]

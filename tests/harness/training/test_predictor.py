@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.training.predictor import Predictor
+from harness.training.predictor import Predictor, check_count
 from methods import suitable
 from tests.support.stored_models import random_model
 
@@ -158,6 +158,6 @@ def test_a_row_of_another_number_of_texts_is_refused():
     """A model of one text does not answer a pair."""
     predictor = Predictor({"": random_model("prefix", 0)})
     with pytest.raises(UsageError, match="toy-sentiment has one text, got 2"):
-        predictor.predict([("a", "b")])
+        check_count(predictor.stored, 2)
     unknown = replace(predictor.stored, metadata={**predictor.stored.metadata, "texts": None})
     assert unknown.texts == 1  # of a task that bench has
