@@ -31,29 +31,28 @@ def read(call: str, values: Mapping[str, object]) -> tuple[GridOptions, RunOptio
         values: by the name of the option, with `_` for `-`. A list stands for values with commas between them.
 
     Raises:
-        TypeError: there is no such option.
+        TypeError: an argument is unknown.
         UsageError: a value has the wrong type.
     """
-    given = {name: value for name, value in values.items() if value is not None}
-    known = _names(GridOptions) | _names(RunOptions)
-    for name in given:
-        if name not in known:
-            raise TypeError(f"{call}() has no argument {name!r}{did_you_mean(name, known)}")
-    return _options(GridOptions, given), _options(RunOptions, given)
+    _check_names(call, values, [*_names(GridOptions), *_names(RunOptions)])
+    return _options(GridOptions, values), _options(RunOptions, values)
 
 
 def grid(call: str, values: Mapping[str, object]) -> GridOptions:
-    """Return the options of the grid that arguments set.
+    """Return the options of the grid that arguments set; otherwise as `read`.
 
     Raises:
-        TypeError: there is no such option of a grid.
+        TypeError: an argument is unknown, or says how jobs run.
         UsageError: a value has the wrong type.
     """
-    known = _names(GridOptions)
+    _check_names(call, values, [*_names(GridOptions)])
+    return _options(GridOptions, values)
+
+
+def _check_names(call: str, values: Mapping[str, object], known: Sequence[str]) -> None:
     for name in values:
         if name not in known:
             raise TypeError(f"{call}() has no argument {name!r}{did_you_mean(name, known)}")
-    return read(call, values)[0]
 
 
 def database(db: str | Path | None) -> str:
@@ -96,13 +95,13 @@ def _default(field: Field[Any]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def _options(cls: type[T], given: Mapping[str, object]) -> T:
+def _options(cls: type[T], values: Mapping[str, object]) -> T:
     hints = get_type_hints(cls)
     return cls(
         **{
-            field.name: _typed(name, hints[field.name], given[name])
+            field.name: _typed(name, hints[field.name], values[name])
             for name, field in _names(cls).items()
-            if name in given
+            if values.get(name) is not None
         }
     )
 

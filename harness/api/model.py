@@ -53,10 +53,9 @@ class _Loaded:
     def _probabilities(self, predictions: Predictions) -> NDArray[np.float64]:
         if not self._stored.labels:
             raise UsageError("predict_proba is for classes: this model has none")
-        found = predictions.probabilities
-        if found is None:  # of no rows
+        if predictions.probabilities is None:  # of no rows
             return np.empty((0, len(self._stored.labels)))
-        return found.astype(np.float64)
+        return predictions.probabilities.astype(np.float64)
 
 
 class Model(_Loaded):
@@ -198,8 +197,8 @@ def load(
     names = [Path(path).name for path in paths]
     if len(set(names)) < len(names):
         names = paths
-    found = [restore.load_any(file, path, point) for path in paths]
-    return Models(dict(zip(names, found, strict=True)), point)
+    models = [restore.load_any(file, path, point) for path in paths]
+    return Models(dict(zip(names, models, strict=True)), point)
 
 
 def read_texts(texts: Any, stored: StoredModel) -> list[tuple[str, ...]]:

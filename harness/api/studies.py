@@ -71,7 +71,7 @@ def run(
         A row for each job, finished or not, as in `Report.runs`.
 
     Raises:
-        TypeError: there is no such option.
+        TypeError: an argument is unknown.
         BenchError: the request is wrong, or something that it needs is not available.
         KeyboardInterrupt: Ctrl-C, or the question of `yes=False` was denied; finished results are kept.
     """
@@ -83,14 +83,14 @@ def run(
         "db": arguments.database(db), "devices": devices, "yes": yes,
     }  # fmt: skip
     grid, options = arguments.read("run", {**named, **others})
-    found: list[LedgerEntry] = []
+    entries: list[LedgerEntry] = []
 
     def read(ledger: Ledger, digests: Sequence[str]) -> None:
-        wanted = frozenset(digests)
-        found[:] = [entry for entry in ledger.entries() if entry.digest in wanted]
+        of_grid = frozenset(digests)
+        entries[:] = [entry for entry in ledger.entries() if entry.digest in of_grid]
 
     _raise_if_stopped(run_grid(grid, options, arguments.command("run", grid, options), read))
-    return frame(runs(found, {}))
+    return frame(runs(entries, {}))
 
 
 def report(
@@ -139,7 +139,7 @@ def fit(folder: str | Path, *, db: str | Path | None = None, **options: Value | 
         options: those of the study that `run` had, without those that say how jobs run.
 
     Raises:
-        TypeError: there is no such option.
+        TypeError: an argument is unknown.
         BenchError: the study has no finished job, or something that it needs is not available.
     """
     from harness.commands.fit import fit as fit_best

@@ -174,14 +174,14 @@ def _check(graph: _Graph, batch: dict[str, Tensor], longest: int, path: Path) ->
     for part in (batch, {name: one[:1] for name, one in batch.items()}, long):
         with torch.no_grad():
             expected = graph.logits(part).numpy()
-        given = {name: one.numpy() for name, one in part.items() if name in known}
+        inputs = {name: one.numpy() for name, one in part.items() if name in known}
         try:
-            (found,) = session.run(None, given)
+            (logits,) = session.run(None, inputs)
         except Exception as error:  # onnxruntime has classes of its own for every kind
             raise Unavailable(
                 f"the graph does not take any number of rows and tokens ({type(error).__name__}): use another --format"
             ) from error
-        gap = np.abs(found - expected).max()
+        gap = np.abs(logits - expected).max()
         if not gap <= TOLERANCE * max(1.0, np.abs(expected).max()):
             raise Unavailable(
                 f"the graph's logits differ from the model's by {gap:.1e}: use another --format"

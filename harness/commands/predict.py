@@ -86,13 +86,13 @@ def predict_job(
     log = Console(stderr=True)
     for note in (*table.notes, *_unanswered(table, texts, request)):
         print_line(log, f"note: {note}")
-    asked = [(row, name) for row, name in zip(texts, names, strict=True) if row is not None]
-    found = Predictions([])
-    if asked:
-        found = Predictor(models, at).predict(
-            [row for row, _ in asked], [name for _, name in asked]
+    examples = [(row, name) for row, name in zip(texts, names, strict=True) if row is not None]
+    predictions = Predictions([])
+    if examples:
+        predictions = Predictor(models, at).predict(
+            [row for row, _ in examples], [name for _, name in examples]
         )
-    answers = iter(_as_dictionaries(stored, found))
+    answers = iter(_as_dictionaries(stored, predictions))
     content = _as_csv(stored, table, [None if row is None else next(answers) for row in texts])
     if request.output is None:
         sys.stdout.buffer.write(content)
@@ -124,14 +124,14 @@ def predict_texts(
 
 def _as_dictionaries(stored: StoredModel, predictions: Predictions) -> list[dict[str, Any]]:
     """Return one dictionary for each example: see `predict_texts`."""
-    found: list[dict[str, Any]] = [{"answer": answer} for answer in predictions.answers]
+    dictionaries: list[dict[str, Any]] = [{"answer": answer} for answer in predictions.answers]
     if predictions.probabilities is not None:
-        for one, row in zip(found, predictions.probabilities.tolist(), strict=True):
+        for one, row in zip(dictionaries, predictions.probabilities.tolist(), strict=True):
             one["probabilities"] = dict(zip(stored.labels, row, strict=True))
     if predictions.thresholds:
-        for one, threshold in zip(found, predictions.thresholds, strict=True):
+        for one, threshold in zip(dictionaries, predictions.thresholds, strict=True):
             one["threshold"] = threshold
-    return found
+    return dictionaries
 
 
 def _read(request: PredictRequest, columns: Sequence[str]) -> FileTable:
@@ -205,14 +205,14 @@ def _model_folders(parent: Path) -> dict[str, Path]:
     Raises:
         UsageError: there is none.
     """
-    found = {}
+    folders = {}
     if parent.is_dir():
-        found = {one.name: one for one in sorted(parent.iterdir()) if restore.is_model(one)}
-    if not found:
+        folders = {one.name: one for one in sorted(parent.iterdir()) if restore.is_model(one)}
+    if not folders:
         raise UsageError(
             f"{parent} has no folders with models: --model-column names folders of `bench fit` in one folder"
         )
-    return found
+    return folders
 
 
 def _model_names(table: FileTable, column: str, known: Mapping[str, Path]) -> list[str]:

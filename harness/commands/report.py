@@ -81,10 +81,10 @@ def write_report(
     if form != "html" and task_files and not characteristics:
         raise UsageError("--task-file requires --format html or --characteristics")
     tasks = [task_file.read(path) for path in task_files]
-    found = Report(query, baseline, tasks)
+    report = Report(query, baseline, tasks)
     if form == "html" and output is None and (browse or sys.stdout.isatty()):
         output = Path("report.html")  # a page is unreadable in a terminal
-    text = found.text(
+    text = report.text(
         form,
         command=command_line(),
         width=shutil.get_terminal_size((100, 40)).columns,
@@ -100,7 +100,7 @@ def write_report(
         print(output)  # noqa: T201
         if browse:
             webbrowser.open(output.absolute().as_uri())
-    return int(strict and any(note.level == "red" for note in found.comparison.notes))
+    return int(strict and any(note.level == "red" for note in report.comparison.notes))
 
 
 def command_line() -> str:

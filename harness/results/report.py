@@ -97,9 +97,12 @@ class Report:
             UsageError: the report has no such part.
             ValueError: there is no such format.
         """
-        if form == "csv" and (given := [name for name in NOT_IN_CSV if parts.get(name)]):
+        if form == "csv" and (missing := [name for name in NOT_IN_CSV if parts.get(name)]):
             raise UsageError(
-                *(f"--{name} is not available with --format csv: choose another" for name in given)
+                *(
+                    f"--{name} is not available with --format csv: choose another"
+                    for name in missing
+                )
             )
         shows_texts = form == "html" or parts.get("characteristics")
         try:

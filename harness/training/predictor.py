@@ -77,11 +77,11 @@ class Predictor:
             apart=first.texts == 2 and first.method.reads_apart,
         )
         self._slots = first.method.slots(self._backbone)
-        found = [model.tensors_at(at) for model in models.values()]
+        points = [model.tensors_at(at) for model in models.values()]
         # {slot: [models, ...]}; of one model, a view, since it may have all tensors of a backbone
         self._tensors = {
-            name: torch.stack([one[name] for one in found]) if found[1:] else tensor[None]
-            for name, tensor in found[0].items()
+            name: torch.stack([one[name] for one in points]) if points[1:] else tensor[None]
+            for name, tensor in points[0].items()
         }
         self._targets = [] if first.writes else [_target(model) for model in models.values()]
         self._alone = len(models) == 1
@@ -171,8 +171,8 @@ class Predictor:
         answers: list[Answer] = [""] * len(numbers)
         for number in set(numbers):
             rows = [row for row, other in enumerate(numbers) if other == number]
-            found = self._targets[number].predictions(logits[rows])
-            for row, label in zip(rows, found, strict=True):
+            labels = self._targets[number].predictions(logits[rows])
+            for row, label in zip(rows, labels, strict=True):
                 answers[row] = _named(self.stored.labels, label)
         if not self.stored.labels:
             return Predictions(answers)
@@ -220,8 +220,8 @@ def _check_alike(models: Mapping[str, StoredModel]) -> None:
     """Raise UsageError if models cannot share a backbone and its slots."""
     parts = {name: _shared(model) for name, model in models.items()} if len(models) > 1 else {}
     first = next(iter(parts), "")
-    for name, found in parts.items():
-        if different := [part for part, value in found.items() if value != parts[first][part]]:
+    for name, shared in parts.items():
+        if different := [part for part, value in shared.items() if value != parts[first][part]]:
             raise UsageError(
                 f"the models {first} and {name} differ in their {listed(different)}: load them one by one"
             )

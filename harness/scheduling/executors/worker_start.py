@@ -53,28 +53,26 @@ def starting(device: str) -> Iterator[None]:
     """Inside the block, new processes get the environment of a worker, and this process receives no signals.
 
     They inherit both. They do not import the main module: a script that calls `harness.run` would run in them again.
-    A server that died starts again with the next worker, so every start is in such
-    a block.
+    A server that died starts again with the next worker, so every start is in such a block.
 
     Raises:
         Unavailable: the system has no file descriptors, processes or shared memory left.
     """
-    _starting.acquire()  # the environment and the main module are those of the whole process
-    before = dict(os.environ)
-    try:
-        with _signals_blocked(), _without_main_module():
-            os.environ |= _environment(device)
-            yield
-    except OSError as error:
-        raise Unavailable(
-            f"cannot start a worker ({error.strerror or error}): "
-            "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
-        ) from error
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ |= before
-        _starting.release()
+    with _starting:  # the environment and the main module are those of the whole process
+        before = dict(os.environ)
+        try:
+            with _signals_blocked(), _without_main_module():
+                os.environ |= _environment(device)
+                yield
+        except OSError as error:
+            raise Unavailable(
+                f"cannot start a worker ({error.strerror or error}): "
+                "use fewer workers (-j 1), raise `ulimit -n`, or free space in /dev/shm"
+            ) from error
+        finally:
+            for name in os.environ.keys() - before.keys():
+                del os.environ[name]
+            os.environ |= before
 
 
 def _environment(device: str) -> Mapping[str, str]:

@@ -35,11 +35,16 @@ def test_classes_answers_and_probabilities_follow_scikit_learn():
 
 
 def test_scores_of_scikit_learn_take_the_answers():
-    """Its accuracy of a model's answers to themselves is 1."""
-    from sklearn.metrics import accuracy_score
+    """Its accuracy and log loss read answers and probabilities as they are."""
+    from sklearn.metrics import accuracy_score, log_loss
 
-    answers = Model(random_model("prefix", 1)).predict(TEXTS)
-    assert accuracy_score(list(answers), answers) == 1
+    model = Model(random_model("prefix", 1))
+    labels = ["positive", "negative", "negative"]
+    probabilities = model.predict_proba(TEXTS)
+    right = [name == label for name, label in zip(model.predict(TEXTS), labels, strict=True)]
+    assert accuracy_score(labels, model.predict(TEXTS)) == pytest.approx(sum(right) / 3)
+    expected = -np.log(probabilities[[0, 1, 2], [1, 0, 0]]).mean()
+    assert log_loss(labels, probabilities, labels=model.classes_) == pytest.approx(expected)
 
 
 def test_pairs_tables_and_arrays_are_texts():

@@ -107,8 +107,9 @@ def test_a_report_has_the_numbers_of_the_command(study, bench):
     assert f"bench report --db {db} --sizes 8,16" in found.text("terminal", full=True).replace(
         "\n", " "
     )
-    named = found.text("markdown", full=True, command="")
-    assert "--format markdown --full" in named.replace("\n", " ") or "--full" in named
+    assert found._command("markdown", full=True, classes=False) == (
+        f"bench report --db {db} --sizes 8,16 --full --format markdown"
+    )
     with pytest.raises(ValueError, match="word"):
         found.text("word")
     with pytest.raises(UsageError, match="--classes is not available with --format csv"):
@@ -161,6 +162,11 @@ def test_every_exported_name_exists():
         _ = harness.advice
 
 
+def environment():
+    """The environment of this process, in which the checkout can be imported."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 def script():
     """The script of the page on Python."""
     return re.search(
@@ -177,7 +183,7 @@ def test_the_script_of_the_documents_runs_as_a_file(tmp_path):
     assert len(script().splitlines()) <= 13  # twelve lines beside a blank one
     done = subprocess.run(
         [sys.executable, "script.py"],
-        cwd=tmp_path, env=studies_environment(), capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -190,12 +196,12 @@ def test_the_script_of_the_documents_runs_as_a_file(tmp_path):
 @pytest.mark.slow
 def test_mypy_sees_the_types_of_the_script(tmp_path):
     """With `--strict`: no error, and answers, tables and reports have types."""
-    shown = ("found", "model", "load(['a', 'b'])", "model.predict_proba(['a'])")
+    shown = ("comparison", "model", "load(['a', 'b'])", "model.predict_proba(['a'])")
     asked = "".join(f"reveal_type({one})\n" for one in shown)
     (tmp_path / "script.py").write_text(script() + asked)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--ignore-missing-imports", "script.py"],
-        cwd=tmp_path, env=studies_environment(), capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     types = re.findall(r'Revealed type is "([^"]*)"', done.stdout)
     assert [one.split("[")[0].rpartition(".")[2] for one in types] == [
@@ -205,8 +211,3 @@ def test_mypy_sees_the_types_of_the_script(tmp_path):
         "ndarray",
     ]
     assert "script.py" not in re.sub(r".*Revealed type.*", "", done.stdout), done.stdout
-
-
-def studies_environment():
-    """The environment of this process, in which the checkout can be imported."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
