@@ -1,7 +1,7 @@
 """Trained models in memory that answer texts: one backbone, and the trained tensors that enter it.
 
 Several models of one method can share the backbone. The rows of different models then go through it in one forward
-pass, because a slot takes one tensor for each row. Source: Li and Liang 2021, arXiv 2101.00190, section 7.1, who name
+pass, because a slot takes one tensor for each row. Source: Li and Liang 2021, arXiv 2101.00190, who name
 prefixes of many users in one batch.
 """
 
