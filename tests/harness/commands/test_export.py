@@ -525,7 +525,10 @@ def test_class_names_that_are_numbers_stay_numbers(name):
         (("one text", "and another"), ["an example of toy-sentiment has one text, got 2"]),
         (("--csv", "rows.csv", "--text", ""), ["--text names no column"]),
         (("--csv", "rows.csv", "--text", "said", "--encoding", "cp0"), ["no encoding 'cp0'"]),
-        (("a text", "--delimiter", ";"), ["--delimiter, --encoding and --model-column require --csv"]),
+        (
+            ("a text", "--delimiter", ";"),
+            ["--delimiter, --encoding and --model-column require --csv"],
+        ),
         (
             ("--csv", "half.jsonl", "--text", "said"),
             ["row 1 (line 1), column 'said': half of a surrogate pair"],
